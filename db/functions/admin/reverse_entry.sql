@@ -1,0 +1,71 @@
+-- Gives back what an entry took, to lots with the priority and expiry of those that paid for it. What came from a lot
+-- that has expired meanwhile comes back for the grace of billing_settings.reversal_grace.
+-- Locks:   the account row, then the admin's row, until commit.
+-- Replay:  the same key, admin and entry returns the first result with replayed = true; a refusal binds no key.
+-- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed: success = false, and it is logged.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, entry_not_found, UC409 already_reversed,
+--          idempotency_key_reused, UC422 entry_not_reversible, reason_required.
+create or replace function billing.reverse_entry(
+    p_actor           uuid,
+    p_user_id         uuid,
+    p_entry_no        bigint,
+    p_reason          text,
+    p_idempotency_key text default null
+)
+returns billing.admin_result
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_account   billing.credit_accounts;
+    v_entry     billing.credit_ledger;
+    v_result    billing.admin_result;
+    v_action_id uuid;
+    v_refusal   text;
+    v_now       timestamptz;
+begin
+    perform billing_private.check_admin_request(p_actor, p_reason);
+    perform billing_private.check_texts(p_idempotency_key => p_idempotency_key);
+    v_account := billing_private.lock_account(p_user_id);
+    v_now := greatest(billing_private.clock(), v_account.updated_at);
+    v_result := billing_private.replay_admin(
+        'reverse_entry', p_actor, p_user_id, null, null, p_idempotency_key, p_entry_no
+    );
+    if v_result.replayed then
+        return v_result;
+    end if;
+    v_entry := billing_private.reversible_entry(p_user_id, p_entry_no);
+    v_account := billing_private.settle_account(v_account, v_now);
+    v_action_id := billing_private.time_ordered_id(v_now);
+    v_refusal := coalesce(
+        billing_private.authorize_admin(p_actor, -v_entry.amount, v_now),
+        case v_account.status when 'closed' then 'account_closed' end
+    );
+    if v_refusal is null then
+        perform billing_private.count_admin_total(p_actor, -v_entry.amount, v_now);
+        v_result.entry_no := v_account.entry_count + 1;
+        v_account := billing_private.book_grant(
+            v_account, v_now, 'reversal', 'reversal', billing_private.reversal_lots(v_entry, v_now), 'reverse_entry',
+            p_idempotency_key, 'entry', p_entry_no::text, p_reason, jsonb_build_object('action_id', v_action_id),
+            p_actor, p_entry_no
+        );
+    end if;
+    perform billing_private.log_admin_action(
+        v_action_id, v_now, p_actor, p_user_id, 'reverse_entry', -v_entry.amount, p_reason, coalesce(v_refusal, 'done'),
+        jsonb_build_object(
+            'entry_no', v_result.entry_no, 'reversed_entry_no', p_entry_no, 'balance_after', v_account.balance,
+            'idempotency_key', p_idempotency_key
+        )
+    );
+    return (
+        v_refusal is null, v_refusal, v_result.entry_no, case when v_refusal is null then -v_entry.amount else 0 end,
+        v_account.balance, v_action_id, false
+    )::billing.admin_result;
+end
+$$;
+
+comment on function billing.reverse_entry(uuid, uuid, bigint, text, text) is
+    'Gives back, once, what a usage entry or a negative adjustment took, to lots like those that paid for it.';
+revoke all on function billing.reverse_entry(uuid, uuid, bigint, text, text) from public;
+grant execute on function billing.reverse_entry(uuid, uuid, bigint, text, text) to billing_api;

@@ -1,0 +1,91 @@
+-- Takes what the call cost: less than was held (the rest is released), as much, or more when the available credits cover
+-- the excess. A hold that has expired or was released is collected again when the balance covers it. A live hold can be
+-- captured, up to its amount, while the account is frozen.
+-- Locks:   the account row, until commit.
+-- Replay:  the same key, hold and amount returns the first entry with replayed = true; a refusal binds no key.
+-- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, hold_not_found, UC409 hold_not_active, idempotency_key_reused,
+--          UC422 amount_not_positive, amount_too_precise, amount_too_large.
+create or replace function billing.capture_hold(
+    p_user_id         uuid,
+    p_hold_id         uuid,
+    p_amount          numeric,
+    p_description     text default null,
+    p_idempotency_key text default null,
+    p_metadata        jsonb default null
+)
+returns billing.deduction
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    v_account billing.credit_accounts;
+    v_hold    billing.credit_holds;
+    v_outcome billing_private.outcome;
+    v_refusal text;
+    v_now     timestamptz;
+begin
+    perform billing_private.check_amount(p_amount);
+    perform billing_private.check_texts(p_description, null, null, p_idempotency_key, p_metadata);
+    v_account := billing_private.lock_account(p_user_id);
+    v_now := greatest(billing_private.clock(), v_account.updated_at);
+    if v_account.next_expiry_at <= v_now then
+        v_account := billing_private.settle_account(v_account, v_now);
+    end if;
+    if p_idempotency_key is not null then
+        v_outcome := billing_private.replay_spend(
+            v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold', p_hold_id::text
+        );
+    end if;
+    v_hold := billing_private.read_hold(p_user_id, p_hold_id);
+    if v_outcome.detail is not null then
+        perform billing_private.raise_error(v_outcome.reason, v_outcome.detail);
+    elsif v_outcome.replayed then
+        return (
+            true, v_outcome.entry_no, v_outcome.amount, v_outcome.balance_after, v_outcome.available, null, true
+        )::billing.deduction;
+    elsif v_hold.status = 'captured' then
+        perform billing_private.raise_error('hold_not_active', format(
+            'Hold %s was captured by entry %s.', p_hold_id, v_hold.entry_no
+        ));
+    end if;
+
+    if v_hold.status <> 'active' then
+        v_refusal := billing_private.spend_refusal(v_account, p_amount);
+    elsif p_amount > v_hold.amount then
+        v_refusal := billing_private.spend_refusal(v_account, p_amount - v_hold.amount);
+    end if;
+    if v_refusal is not null then
+        v_account := billing_private.refuse_spend(
+            v_account, v_now, v_refusal, p_amount, 'capture_hold', p_idempotency_key, 'hold', p_hold_id::text,
+            p_description, p_metadata
+        );
+        return (
+            false, v_account.entry_count, 0, v_account.balance, v_account.balance - v_account.held, v_refusal, false
+        )::billing.deduction;
+    end if;
+
+    if v_hold.status = 'active' then
+        v_account.held := v_account.held - v_hold.amount;
+    end if;
+    v_account := billing_private.append_entry(
+        v_account, v_now, 'usage', -p_amount, p_amount, 'capture_hold', p_idempotency_key, 'hold', p_hold_id::text,
+        p_description, p_metadata
+    );
+    v_outcome.entry_no := v_account.entry_count;
+    v_outcome.balance_after := v_account.balance;
+    update billing.credit_holds
+    set status = 'captured', captured = p_amount, entry_no = v_outcome.entry_no, ended_at = v_now
+    where user_id = p_user_id and hold_id = p_hold_id;
+    v_account := billing_private.settle_account(v_account, v_now);
+    return (
+        true, v_outcome.entry_no, p_amount, v_outcome.balance_after, v_account.balance - v_account.held, null, false
+    )::billing.deduction;
+end
+$$;
+
+comment on function billing.capture_hold(uuid, uuid, numeric, text, text, jsonb) is
+    'Takes credits against a hold and ends it, or refuses and says why.';
+revoke all on function billing.capture_hold(uuid, uuid, numeric, text, text, jsonb) from public;
+grant execute on function billing.capture_hold(uuid, uuid, numeric, text, text, jsonb) to billing_api;

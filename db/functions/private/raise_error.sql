@@ -1,0 +1,102 @@
+-- The one place that gives an error its SQLSTATE and its remedy; db/errors.md lists them all.
+create or replace function billing_private.raise_error(p_name text, p_detail text)
+returns void
+language plpgsql
+as $$
+declare
+    v_class text;
+    v_hint  text;
+begin
+    case p_name
+        when 'invalid_request' then
+            v_class := '400';
+            v_hint := 'Correct the argument that the detail names.';
+        when 'account_not_found' then
+            v_class := '404';
+            v_hint := 'Open the account first: billing.open_account(user_id).';
+        when 'entry_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_entries(user_id) shows the entries of the account.';
+        when 'hold_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_holds(user_id, false) shows the holds of the account.';
+        when 'unknown_model' then
+            v_class := '404';
+            v_hint := 'Add the model to the rate card, or name one of billing.list_model_prices().';
+        when 'unknown_tier' then
+            v_class := '404';
+            v_hint := 'Name one of billing.list_tiers().';
+        when 'account_closed' then
+            v_class := '409';
+            v_hint := 'Set the account''s status to active before credits move.';
+        when 'already_reversed' then
+            v_class := '409';
+            v_hint := 'An entry can be reversed once; adjust the account if that was not enough.';
+        when 'config_edited_in_database' then
+            v_class := '409';
+            v_hint := 'Pull the edits into the file first, or force the apply.';
+        when 'config_in_use' then
+            v_class := '409';
+            v_hint := 'Move the accounts to another tier first.';
+        when 'hold_not_active' then
+            v_class := '409';
+            v_hint := 'One capture ends a hold; deduct what is still owed.';
+        when 'idempotency_key_reused' then
+            v_class := '409';
+            v_hint := 'Retry with the same values, or use a new key for a new request.';
+        when 'super_admin_exists' then
+            v_class := '409';
+            v_hint := 'Ask a super admin: billing.set_user_role(actor, user_id, ''super_admin'').';
+        when 'amount_not_positive' then
+            v_class := '422';
+            v_hint := 'Give an amount greater than zero.';
+        when 'amount_too_large' then
+            v_class := '422';
+            v_hint := 'An amount is at most 1000000000000 credits, a balance at most 1000000000000000.';
+        when 'amount_too_precise' then
+            v_class := '422';
+            v_hint := 'Give at most 9 decimal places.';
+        when 'amount_zero' then
+            v_class := '422';
+            v_hint := 'Give a positive amount to add credits, a negative one to take them.';
+        when 'entry_not_reversible' then
+            v_class := '422';
+            v_hint := 'Only usage and negative adjustments can be reversed.';
+        when 'expiry_not_ahead' then
+            v_class := '422';
+            v_hint := 'Give a time that lies ahead, or null for credits that do not expire.';
+        when 'expires_in_out_of_range' then
+            v_class := '422';
+            v_hint := 'Hold credits for more than nothing and at most 30 days.';
+        when 'invalid_tokens' then
+            v_class := '422';
+            v_hint := 'Token counts are 0 to 1000000000000, and cached tokens are a part of the prompt tokens.';
+        when 'limit_out_of_range' then
+            v_class := '422';
+            v_hint := 'Ask for 1 to 500 rows, and page on from the last one.';
+        when 'reason_required' then
+            v_class := '422';
+            v_hint := 'Say in a few words why; it is kept in the admin log.';
+        when 'unknown_role' then
+            v_class := '422';
+            v_hint := 'Name user, admin or super_admin.';
+        when 'unknown_source' then
+            v_class := '422';
+            v_hint := 'Name trial_grant, promotion, adjustment or refund.';
+        when 'unknown_status' then
+            v_class := '422';
+            v_hint := 'Name active, frozen or closed.';
+        when 'invalid_config' then
+            v_class := '422';
+            v_hint := 'Correct the row that the detail names; nothing was applied.';
+    end case;
+    raise exception using
+        errcode = 'UC' || v_class,
+        message = p_name,
+        detail = p_detail,
+        hint = v_hint;
+end
+$$;
+
+comment on function billing_private.raise_error(text, text) is 'Raises an error of the catalogue by its name.';
+revoke all on function billing_private.raise_error(text, text) from public;
