@@ -14,10 +14,11 @@ begin
                 when duplicate_object or unique_violation then null;
             end;
         end if;
+        -- The installer owns what it installs, and tries it as the API and the monitor.
+        if not pg_has_role(current_user, v_role, 'usage') then
+            execute format('grant %I to %I', v_role, current_user);
+        end if;
     end loop;
-    if not pg_has_role(current_user, 'billing_owner', 'usage') then
-        execute format('grant billing_owner to %I', current_user);
-    end if;
 end
 $$;
 

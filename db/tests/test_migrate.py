@@ -248,6 +248,17 @@ def test_what_cannot_be_replaced_is_recreated_with_its_grants(project, parameter
     assert project.value(GRANTEES) == ["pg_monitor"]
 
 
+def test_another_signature_takes_the_place_of_the_old_one(project):
+    project.migrate()
+    project.conn.execute("grant execute on function billing.answer to pg_monitor with grant option")
+    project.function("maths/answer", ANSWER.replace("int default", "bigint default").replace("(int)", "(bigint)"))
+    report = project.migrate()
+    assert (report.changed, report.created, report.dropped) == (["billing.answer(bigint)"], [], [])
+    assert project.value("select count(*) from pg_proc where proname = 'answer'") == 1
+    assert project.value(GRANTEES) == ["pg_monitor"]
+    assert project.value("select proacl::text from pg_proc where proname = 'answer'").count("pg_monitor=X*/") == 1
+
+
 def test_a_function_becomes_a_procedure(project):
     project.migrate()
     project.function("maths/answer", "create or replace procedure billing.answer() language sql as 'select 1'")
@@ -286,9 +297,7 @@ def test_a_function_in_use_is_not_dropped(project):
 def test_an_overload_of_somebody_else_is_told_and_kept(project):
     project.migrate()
     project.conn.execute("create function billing.answer(text) returns int return 1")
-    assert project.migrate().warnings == [
-        "billing.answer(text) has the name of a function of ours, and comes from no file of ours"
-    ]
+    assert project.migrate().warnings == ["billing.answer(text) has the name of a function of ours, but is none"]
 
 
 @pytest.mark.parametrize(

@@ -11,29 +11,21 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_account billing.credit_accounts;
-    v_refusal text;
+    v_account record;
 begin
-    if billing_private.amount_problem(p_required) is not null then
-        perform billing_private.check_amount(p_required);
+    select balance, held, tier, status, next_expiry_at into v_account
+    from billing.credit_accounts
+    where user_id = p_user_id;
+    if billing_private.amount_problem(p_required) is null
+        and v_account.status = 'active'
+        and v_account.balance - v_account.held >= p_required
+        and coalesce(v_account.next_expiry_at > billing_private.clock(), true)
+    then
+        return (
+            true, v_account.balance, v_account.balance - v_account.held, v_account.tier, 'OK'
+        )::billing.credit_check;
     end if;
-    select * into v_account from billing.credit_accounts where user_id = p_user_id;
-    if not found then
-        v_account := billing_private.read_account(p_user_id);
-    elsif v_account.next_expiry_at <= billing_private.clock() then
-        v_account := billing_private.settled_account(v_account, billing_private.clock());
-    end if;
-    v_refusal := billing_private.spend_refusal(v_account, p_required);
-    return (
-        v_refusal is null, v_account.balance, v_account.balance - v_account.held, v_account.tier,
-        case v_refusal
-            when 'insufficient_credits' then
-                format('%s credits needed, %s available.', p_required, v_account.balance - v_account.held)
-            when 'account_frozen' then 'The account is frozen.'
-            when 'account_closed' then 'The account is closed.'
-            else 'OK'
-        end
-    )::billing.credit_check;
+    return billing_private.check_otherwise(p_user_id, p_required);
 end
 $$;
 

@@ -39,7 +39,7 @@ begin
     if v_refusal is null then
         v_entries := v_account.entry_count;
         v_account := billing_private.move_to_tier(v_account, v_now, p_tier, p_actor);
-        select entry_no, amount into v_result.entry_no, v_result.amount
+        select entry_no, amount::numeric into v_result.entry_no, v_result.amount
         from billing.credit_ledger
         where user_id = p_user_id and entry_no > v_entries and type = 'tier_grant' and actor = p_actor;
     end if;

@@ -22,7 +22,7 @@ as $$
 declare
     v_account billing.credit_accounts;
     v_hold    billing.credit_holds;
-    v_outcome billing_private.outcome;
+    v_result  billing.deduction;
     v_refusal text;
     v_now     timestamptz;
 begin
@@ -33,18 +33,14 @@ begin
     if v_account.next_expiry_at <= v_now then
         v_account := billing_private.settle_account(v_account, v_now);
     end if;
+    v_hold := billing_private.read_hold(p_user_id, p_hold_id);
     if p_idempotency_key is not null then
-        v_outcome := billing_private.replay_spend(
-            v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold', p_hold_id::text
+        v_result := billing_private.replay_spend(
+            true, v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold', p_hold_id::text
         );
     end if;
-    v_hold := billing_private.read_hold(p_user_id, p_hold_id);
-    if v_outcome.detail is not null then
-        perform billing_private.raise_error(v_outcome.reason, v_outcome.detail);
-    elsif v_outcome.replayed then
-        return (
-            true, v_outcome.entry_no, v_outcome.amount, v_outcome.balance_after, v_outcome.available, null, true
-        )::billing.deduction;
+    if v_result.replayed then
+        return v_result;
     elsif v_hold.status = 'captured' then
         perform billing_private.raise_error('hold_not_active', format(
             'Hold %s was captured by entry %s.', p_hold_id, v_hold.entry_no
@@ -73,15 +69,13 @@ begin
         v_account, v_now, 'usage', -p_amount, p_amount, 'capture_hold', p_idempotency_key, 'hold', p_hold_id::text,
         p_description, p_metadata
     );
-    v_outcome.entry_no := v_account.entry_count;
-    v_outcome.balance_after := v_account.balance;
+    v_result := (true, v_account.entry_count, p_amount, v_account.balance, null, null, false)::billing.deduction;
     update billing.credit_holds
-    set status = 'captured', captured = p_amount, entry_no = v_outcome.entry_no, ended_at = v_now
+    set status = 'captured', captured = p_amount, entry_no = v_result.entry_no, ended_at = v_now
     where user_id = p_user_id and hold_id = p_hold_id;
     v_account := billing_private.settle_account(v_account, v_now);
-    return (
-        true, v_outcome.entry_no, p_amount, v_outcome.balance_after, v_account.balance - v_account.held, null, false
-    )::billing.deduction;
+    v_result.available := v_account.balance - v_account.held;
+    return v_result;
 end
 $$;
 

@@ -62,8 +62,9 @@ begin
         user_id, hold_id, amount, expires_at, description, idempotency_key, created_at
     )
     values (
-        p_user_id, billing_private.time_ordered_id(v_now), p_amount, v_now + p_expires_in, p_description,
-        p_idempotency_key, v_now
+        p_user_id, billing_private.time_ordered_id(v_now), p_amount,
+        -- Days of 24 hours and months of 30 days, as in the comparison above: no time zone and no February count.
+        v_now + make_interval(secs => extract(epoch from p_expires_in)), p_description, p_idempotency_key, v_now
     )
     returning * into v_hold;
     v_account.updated_at := v_now;

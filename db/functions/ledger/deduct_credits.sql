@@ -17,20 +17,11 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    v_outcome billing_private.outcome;
 begin
-    v_outcome := billing_private.deduct(
-        p_user_id, p_amount, null, null, null, null, p_description, p_reference_type, p_reference_id,
+    return billing_private.deduct(
+        true, p_user_id, p_amount, null, null, null, null, p_description, p_reference_type, p_reference_id,
         p_idempotency_key, p_metadata
     );
-    if v_outcome.detail is not null then
-        perform billing_private.raise_error(v_outcome.reason, v_outcome.detail);
-    end if;
-    return (
-        v_outcome.success, v_outcome.entry_no, v_outcome.amount, v_outcome.balance_after, v_outcome.available,
-        v_outcome.reason, v_outcome.replayed
-    )::billing.deduction;
 end
 $$;
 

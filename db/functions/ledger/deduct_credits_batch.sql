@@ -11,7 +11,6 @@ set search_path = ''
 as $$
 declare
     v_results billing.deduction[];
-    v_outcome billing_private.outcome;
     v_item    record;
 begin
     if (jsonb_typeof(p_items) = 'array' and jsonb_array_length(p_items) <= 1000) is not true then
@@ -19,19 +18,14 @@ begin
     end if;
     v_results := array_fill(null::billing.deduction, array[jsonb_array_length(p_items)]);
     for v_item in select * from billing_private.batch_items(p_items) order by user_id, item_no loop
-        if v_item.well_formed then
-            v_outcome := billing_private.deduct(
-                v_item.user_id, v_item.amount, v_item.model, v_item.prompt_tokens, v_item.completion_tokens,
+        v_results[v_item.item_no] := case
+            when v_item.well_formed then billing_private.deduct(
+                false, v_item.user_id, v_item.amount, v_item.model, v_item.prompt_tokens, v_item.completion_tokens,
                 v_item.cached_tokens, v_item.description, v_item.reference_type, v_item.reference_id,
                 v_item.idempotency_key, v_item.metadata
-            );
-        else
-            v_outcome := billing_private.failed('invalid_request', null);
-        end if;
-        v_results[v_item.item_no] := (
-            v_outcome.success, v_outcome.entry_no, v_outcome.amount, v_outcome.balance_after, v_outcome.available,
-            v_outcome.reason, v_outcome.replayed
-        )::billing.deduction;
+            )
+            else billing_private.fail_spend(false, 'invalid_request', null)
+        end;
     end loop;
     return query select * from unnest(v_results);
 end

@@ -19,21 +19,25 @@ security definer
 set search_path = ''
 as $$
 declare
-    v_outcome billing_private.outcome;
+    v_result billing.deduction;
+    v_cost   numeric;
 begin
     if p_model is null then
         perform billing_private.raise_error('invalid_request', 'p_model must be given.');
     end if;
-    v_outcome := billing_private.deduct(
-        p_user_id, null, p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, null,
-        p_reference_type, p_reference_id, p_idempotency_key, p_metadata
+    v_result := billing_private.deduct(
+        true, p_user_id, null, p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, null, p_reference_type,
+        p_reference_id, p_idempotency_key, p_metadata
     );
-    if v_outcome.detail is not null then
-        perform billing_private.raise_error(v_outcome.reason, v_outcome.detail);
+    v_cost := v_result.amount;
+    if not v_result.success then
+        select (metadata -> 'asked')::numeric into v_cost
+        from billing.credit_ledger
+        where user_id = p_user_id and entry_no = v_result.entry_no;
     end if;
     return (
-        v_outcome.success, v_outcome.entry_no, v_outcome.amount, v_outcome.balance_after, v_outcome.available,
-        v_outcome.reason, v_outcome.replayed, v_outcome.cost
+        v_result.success, v_result.entry_no, v_result.amount, v_result.balance_after, v_result.available,
+        v_result.reason, v_result.replayed, v_cost
     )::billing.token_deduction;
 end
 $$;

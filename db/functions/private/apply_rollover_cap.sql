@@ -12,6 +12,10 @@ declare
     v_taken  numeric;
     v_lot    record;
 begin
+    -- least() passes over a null: without a cap it would take all that no hold needs.
+    if p_cap is null then
+        return p_account;
+    end if;
     v_excess := least(
         (
             select sum(remaining)

@@ -14,7 +14,7 @@ begin
     return query
         select
             l.grant_no, l.source, least(b.to_used, p_to_used) - greatest(b.from_used, p_from_used), l.priority,
-            l.expires_at, b.from_used
+            l.expires_at, b.from_used::numeric
         from billing.credit_burns b
         join billing.credit_grants l on l.user_id = b.user_id and l.grant_no = b.grant_no
         where b.user_id = p_user_id

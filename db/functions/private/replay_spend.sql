@@ -1,5 +1,6 @@
 -- The same request is the same amount (or model and token counts) and reference, whatever the card says today.
 create or replace function billing_private.replay_spend(
+    p_raise             boolean,
     p_account           billing.credit_accounts,
     p_operation         text,
     p_idempotency_key   text,
@@ -11,7 +12,7 @@ create or replace function billing_private.replay_spend(
     p_reference_type    text,
     p_reference_id      text
 )
-returns billing_private.outcome
+returns billing.deduction
 language plpgsql
 stable
 as $$
@@ -34,18 +35,17 @@ begin
                 to_jsonb(p_cached_tokens))
         )
     then
-        return billing_private.failed('idempotency_key_reused', format(
+        return billing_private.fail_spend(p_raise, 'idempotency_key_reused', format(
             'Key %L of user %s belongs to entry %s, which took %s.',
             p_idempotency_key, p_account.user_id, v_entry.entry_no, -v_entry.amount
         ));
     end if;
     return (
-        true, v_entry.entry_no, -v_entry.amount, v_entry.balance_after, p_account.balance - p_account.held, null, true,
-        -v_entry.amount, null
-    )::billing_private.outcome;
+        true, v_entry.entry_no, -v_entry.amount, v_entry.balance_after, p_account.balance - p_account.held, null, true
+    )::billing.deduction;
 end
 $$;
 
 comment on function billing_private.replay_spend is
-    'The outcome of the deduction that has the key; null when the key is new.';
+    'The result of the deduction that has the key; null when the key is new.';
 revoke all on function billing_private.replay_spend from public;

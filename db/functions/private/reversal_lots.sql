@@ -11,7 +11,11 @@ begin
         select array_agg(
             (
                 null, f.amount, f.priority,
-                case when f.expires_at <= p_now then p_now + v_grace else f.expires_at end, f.grant_no
+                case
+                    when f.expires_at <= p_now then (p_now at time zone 'UTC' + v_grace) at time zone 'UTC'
+                    else f.expires_at
+                end,
+                f.grant_no
             )::billing_private.lot
             order by f.from_used
         )

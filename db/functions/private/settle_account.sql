@@ -18,7 +18,7 @@ begin
                 where user_id = p_account.user_id and grant_no = v_step.grant_no;
             when 'hold' then
                 update billing.credit_holds
-                set status = 'expired', ended_at = p_now
+                set status = 'expired', ended_at = v_step.due_at
                 where user_id = p_account.user_id and hold_id = v_step.hold_id;
                 p_account.held := p_account.held - v_step.amount;
             when 'expire' then

@@ -8,8 +8,8 @@ language plpgsql
 stable
 as $$
 declare
-    v_position numeric := p_account.settled_total;
-    v_held     numeric := p_account.held;
+    v_position numeric := p_account.settled_total::numeric;
+    v_held     numeric := p_account.held::numeric;
     v_ending   billing_private.lot[] := array[]::billing_private.lot[];
     v_lapsed   billing_private.lot[] := array[]::billing_private.lot[];
     v_taken    numeric;

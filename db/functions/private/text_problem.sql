@@ -8,7 +8,7 @@ create or replace function billing_private.text_problem(
 )
 returns text
 language sql
-immutable
+stable
 as $$
     select case
         when pg_catalog.length(p_idempotency_key) not between 1 and 200
@@ -17,7 +17,7 @@ as $$
         when pg_catalog.length(p_description) > 2000 then 'p_description must have at most 2000 characters.'
         when pg_catalog.length(p_reference_type) > 200 then 'p_reference_type must have at most 200 characters.'
         when pg_catalog.length(p_reference_id) > 200 then 'p_reference_id must have at most 200 characters.'
-        when pg_catalog.octet_length(p_metadata::text) > 16384 then 'p_metadata must be at most 16 kB.'
+        when pg_catalog.pg_column_size(p_metadata) > 16384 then 'p_metadata must be at most 16 kB.'
     end
 $$;
 

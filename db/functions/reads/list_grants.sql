@@ -20,8 +20,8 @@ begin
         ),
         settled as (
             select
-                l.user_id, l.grant_no, l.source, l.amount, l.remaining - coalesce(gone.amount, 0) as remaining,
-                l.priority, l.expires_at, l.granted_at, l.entry_no, l.reference_type, l.reference_id
+                l.user_id, l.grant_no, l.source, l.amount::numeric, l.remaining - coalesce(gone.amount, 0) as remaining,
+                l.priority, l.expires_at, l.granted_at, l.entry_no, l.reference_type::text, l.reference_id::text
             from billing.credit_grants l
             left join gone on gone.grant_no = l.grant_no
             where l.user_id = p_user_id and (l.remaining > 0 or not p_live_only)

@@ -1,0 +1,53 @@
+"""The HTTP API. The work is done in PostgreSQL, by the functions of the schema billing."""
+
+import os
+import re
+from collections.abc import Mapping
+from uuid import uuid4
+
+from apiflask import APIFlask
+from flask import Response, g, request
+
+from api import admin, billing, operations
+from api.auth import init_auth
+from api.cors import init_cors
+from api.database import init_database
+from api.errors import init_errors
+from api.json import ExactJSON
+from api.openapi import init_openapi
+from api.settings import Settings
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class API(APIFlask):
+    json_provider_class = ExactJSON
+
+
+def create_app(environ: Mapping[str, str] = os.environ) -> API:
+    """The WSGI application; raises ConfigurationError when the environment does not suffice."""
+    settings = Settings.read(environ)
+    app = API(__name__, title="Credit billing", version="1.0.0", json_errors=False, docs_path=None, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    init_database(app, settings)
+    init_auth(app, settings)
+    init_errors(app)
+    init_cors(app, settings)
+    for blueprint in (billing.bp, admin.bp, operations.bp):
+        app.register_blueprint(blueprint)
+    init_openapi(app)
+
+    @app.before_request
+    def name_request() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else str(uuid4())
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.path.startswith("/api/"):
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return app

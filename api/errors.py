@@ -1,0 +1,145 @@
+"""Every error as RFC 9457 problem+json: the one place that maps SQLSTATE, and a refusal's reason, to HTTP."""
+
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+from apiflask import APIFlask, HTTPError
+from flask import Response, current_app, g
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from api.database import Row
+from api.json import JSONError, dumps
+
+# A refusal is an answer, not an exception: what it wrote (a zero entry, a row of the admin log) is committed.
+REASONS = {
+    "insufficient_credits": (402, "The available credits do not cover this."),
+    "account_frozen": (403, "The account is frozen: no credits leave it until an admin unfreezes it."),
+    "account_closed": (403, "The account is closed."),
+    "not_an_admin": (403, "This needs the role admin. The attempt was logged."),
+    "not_a_super_admin": (403, "This needs the role super_admin. The attempt was logged."),
+    "admin_limit_exceeded": (403, "This is above what the admin's role may move. The attempt was logged."),
+    "approval_required": (403, "This amount needs a second admin's approval. The attempt was logged."),
+    "last_super_admin": (409, "The last super admin keeps the role: make somebody else one first."),
+}
+
+# SQLSTATEs that are neither ours nor a mistake in our code, by their first characters; the longest one counts.
+STATES = {
+    "22": (422, "invalid_request", "A value has no meaning in the type that it is for."),
+    "40": (503, "try_again", "Another request was in the way, and nothing has changed. Send it again."),
+    "55P03": (503, "try_again", "Another request was in the way, and nothing has changed. Send it again."),
+    "57014": (503, "timeout", "The database took too long, and nothing has changed."),
+    "08": (
+        503,
+        "database_unavailable",
+        "The database cannot be reached, or the connection was lost before it answered.",
+    ),
+    "53": (503, "database_unavailable", "The database has no room for this request."),
+    "57P": (503, "database_unavailable", "The database is shutting down or starting up."),
+}
+
+RETRY = {"Retry-After": "1"}
+AGAIN = "Send it again with the same Idempotency-Key: then it takes effect once, whatever became of this one."
+
+HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Problem(Exception):
+    """An error that is told to the client; further members are extension members of the document."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str | None = None,
+        hint: str | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.headers = headers or {}
+        self.document = {
+            "type": f"urn:problem:billing:{code}",
+            "title": code.replace("_", " ").capitalize(),
+            "status": status,
+            "code": code,
+            "detail": detail,
+            "hint": hint,
+        } | members
+
+
+def answer(row: Row) -> ResponseReturnValue:
+    """A row as the response; raises Problem when it is a refusal, and marks what was done before as replayed."""
+    if row.get("success") is False:
+        status, detail = REASONS[row["reason"]]
+        members = {name: value for name, value in row.items() if name not in ("success", "reason")}
+        raise Problem(status, row["reason"], detail, **members)
+    return row, 200, {"Idempotency-Replayed": "true"} if row.get("replayed") else {}
+
+
+def error_name(error: psycopg.Error) -> str | None:
+    """The name of an error that one of our functions raised; None for any other."""
+    return error.diag.message_primary if (error.sqlstate or "").startswith("UC") else None
+
+
+def database_problem(error: psycopg.Error) -> Problem | None:
+    """What an error of the database is in HTTP; None when it is our own mistake."""
+    if name := error_name(error):
+        return Problem(int(error.sqlstate[2:]), name, error.diag.message_detail, error.diag.message_hint)
+    # psycopg itself gives no SQLSTATE when it gets no connection, or loses it.
+    state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+    for start in (state, state[:3], state[:2]):
+        if start in STATES:
+            status, code, detail = STATES[start]
+            return Problem(status, code, detail, AGAIN, RETRY) if status == 503 else Problem(status, code, detail)
+    return None
+
+
+def init_errors(app: APIFlask) -> None:
+    """Answer every error with a problem document."""
+
+    @app.errorhandler(Problem)
+    def known(problem: Problem) -> Response:
+        members = {name: value for name, value in problem.document.items() if value is not None}
+        document = dumps(members | {"request_id": g.request_id})
+        return Response(document, problem.status, problem.headers, mimetype="application/problem+json")
+
+    @app.errorhandler(JSONError)
+    def no_json(error: JSONError) -> Response:
+        return known(Problem(400, "invalid_json", str(error)))
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> ResponseReturnValue:
+        if error.code is None or error.code < 400:
+            return error  # a redirect
+        code = HTTP_CODES.get(error.code) or HTTPStatus(error.code).name.lower()
+        headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
+        return known(Problem(error.code, code, error.description, headers=headers))
+
+    @app.errorhandler(HTTPError)
+    def invalid(error: HTTPError) -> Response:
+        errors = {field: texts for fields in error.detail.values() for field, texts in fields.items()}
+        detail = "Not valid: " + ", ".join(sorted(errors)) + "."
+        return known(Problem(error.status_code, "invalid_request", detail, errors=errors))
+
+    @app.errorhandler(psycopg.Error)
+    def database(error: psycopg.Error) -> Response:
+        problem = database_problem(error)
+        if problem is None:
+            return unforeseen(error)
+        if error_name(error) is None:
+            current_app.logger.warning("%s: %s: %s", g.request_id, problem, error)
+        return known(problem)
+
+    @app.errorhandler(Exception)
+    def unforeseen(error: Exception) -> Response:
+        current_app.logger.error("%s: %s", g.request_id, type(error).__name__, exc_info=error)
+        return known(Problem(500, "internal_error", "Something went wrong here. Name the request_id when you ask."))

@@ -1,0 +1,104 @@
+"""The description of the API at /openapi.json, and its pages at /docs, which need nothing from outside."""
+
+from typing import Any
+
+from apiflask import APIFlask
+from flask_swagger_ui import get_swaggerui_blueprint
+
+Document = dict[str, Any]
+
+DESCRIPTION = """\
+Credits: 1 credit is 1 US dollar. Amounts are JSON numbers with up to 9 decimal places; read them as decimals, not as
+floats. Strings are accepted too. Times are ISO 8601 in UTC.
+
+Errors are `application/problem+json` (RFC 9457); `code` is the stable name to program against. A request with an
+`Idempotency-Key` can be sent again after any failure: it takes effect once, and a repetition says
+`Idempotency-Replayed: true`.
+"""
+
+SECURITY_SCHEMES = {
+    "user_token": "The JWT of a user: `sub` is the user's id.",
+    "admin_token": "The JWT of a user who has the role admin or super_admin in the database.",
+    "service_token": "The JWT of the application's backend: its claim `role` is `service_role`.",
+}
+
+PROBLEMS = {
+    400: "The request is malformed.",
+    401: "The token is missing, invalid or expired.",
+    402: "The available credits do not cover it.",
+    403: "The token's owner, or the account's status, does not permit it.",
+    404: "There is no such thing.",
+    409: "It contradicts what happened before.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "A value is not acceptable.",
+    500: "Something went wrong here.",
+    503: "The database, or the service with the tokens' keys, cannot be reached or took too long.",
+}
+ALWAYS = (500, 503)
+WITH_TOKEN = (401, 403)
+WITH_INPUT = (400, 422)
+WITH_BODY = (409, 413, 415)
+
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457. Some have further members, such as available or entry_no.",
+    "required": ["type", "title", "status", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "The stable name of the error."},
+        "detail": {"type": "string"},
+        "hint": {"type": "string", "description": "What to do about it."},
+        "request_id": {"type": "string", "description": "The same as the header X-Request-Id."},
+        "errors": {"type": "object", "description": "What is wrong with which field."},
+    },
+}
+
+
+def init_openapi(app: APIFlask) -> None:
+    """Describe the app, and show it at /docs."""
+    app.config.update(
+        DESCRIPTION=DESCRIPTION,
+        SECURITY_SCHEMES={
+            name: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": says}
+            for name, says in SECURITY_SCHEMES.items()
+        },
+        AUTO_404_RESPONSE=False,
+        AUTO_AUTH_ERROR_RESPONSE=False,
+        AUTO_VALIDATION_ERROR_RESPONSE=False,
+        AUTO_OPERATION_ID=True,
+    )
+    app.spec_processor(with_problems)
+    # The validator would send the document to a server outside, and the redirect serves OAuth, which there is none of.
+    pages = {"app_name": app.title, "validatorUrl": None, "oauth2RedirectUrl": None, "docExpansion": "list"}
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", config=pages))
+
+
+def with_problems(document: Document) -> Document:
+    """Add to each operation how it can fail."""
+    document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    document["components"]["responses"] = {
+        f"Problem{status}": {
+            "description": says,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, says in PROBLEMS.items()
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status in failures(path, operation):
+                operation["responses"][str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
+    return document
+
+
+def failures(path: str, operation: Document) -> set[int]:
+    statuses = set(ALWAYS)
+    if operation.get("security"):
+        statuses |= {*WITH_TOKEN, 404}
+    if operation.get("parameters") or operation.get("requestBody"):
+        statuses |= set(WITH_INPUT)
+    if operation.get("requestBody"):
+        statuses |= {*WITH_BODY, 402}
+    return statuses

@@ -1,0 +1,390 @@
+"""What goes in and out. A request's fields are the SQL function's parameters, a response's the columns it returns.
+
+The schemas check shapes only. Whether an amount is positive, a tier exists or a reason says something is for the SQL
+function to decide, so that every caller gets the same answer by the same name.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow.validate import OneOf, Range
+
+from api.fields import INT8, Amount, Columns, Count, Described, Flag, Id, Integer, Members, Schema, Text, Time, rows
+
+ENTRY_TYPES = (
+    "usage", "tier_grant", "purchase", "adjustment", "refund", "reversal", "expiry", "clawback", "debt_repayment",
+    "trial_grant", "migration", "rollback",
+)  # fmt: skip
+# The largest page; one row more is asked for, to see whether there are more.
+PAGE = 200
+
+# What comes in.
+
+
+class Idempotency(Schema):
+    """The headers of a request that may be sent again."""
+
+    idempotency_key = Text(
+        "1 to 200 characters of your choice: what is sent again under the same key takes effect once.",
+        data_key="Idempotency-Key",
+    )
+
+
+class Required(Schema):
+    required = Amount("Credits that the call will need; 0.01 unless told.")
+
+
+class LedgerFilter(Schema):
+    type = Text("Only entries of this type.", validate=OneOf(ENTRY_TYPES))
+
+
+class LedgerPage(LedgerFilter):
+    before = Count("Entries before this entry_no: next_before of the page before.", validate=INT8)
+    limit = Count("Entries in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class UsageRange(Schema):
+    from_ = Time("The first moment; 30 days before the end, unless told.", data_key="from", attribute="from")
+    to = Time("The moment after the last one; now, unless told.")
+    bucket = Text("How long a bucket is, in UTC.", load_default="day", validate=OneOf(["hour", "day", "week", "month"]))
+
+    @post_load
+    def last_days(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        to = data.get("to") or datetime.now(UTC)
+        return {"from": to - timedelta(days=30), "to": to} | data
+
+
+class GrantFilter(Schema):
+    live_only = Flag("Leave out what is spent or expired.", load_default=True)
+
+
+class AccountsPage(Schema):
+    search = Text("The beginning of a user's id.")
+    tier = Text("Only accounts of this tier.")
+    status = Text("Only accounts of this status.", validate=OneOf(["active", "frozen", "closed"]))
+    after = Id("Accounts after this user_id: next_after of the page before.")
+    limit = Count("Accounts in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class ActionsPage(Schema):
+    target_user_id = Id("Only what was done to this user.")
+    admin_user_id = Id("Only what this admin did.")
+    before = Id("Actions before this action_id: next_before of the page before.")
+    limit = Count("Actions in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class Spending(Schema):
+    """Give either `amount`, or `model` with its token counts."""
+
+    user_id = Id("Whose credits.", required=True)
+    amount = Amount("Credits to take: a number or a string, at most 9 decimal places.")
+    model = Text("A model of the rate card.")
+    prompt_tokens = Integer("All tokens of the prompt, cached ones included.")
+    completion_tokens = Integer("Tokens of the completion.")
+    cached_tokens = Integer("How many of the prompt's tokens came from the cache; 0 unless told.")
+    description = Text("With an amount only: what it is for.")
+    reference_type = Text("What reference_id names, such as thread or run.")
+    reference_id = Text("What in your own system this belongs to.")
+    metadata = Members("Any JSON object, at most 16 kB; its numbers stay exact.")
+
+    @validates_schema
+    def by_amount_or_by_tokens(self, data: dict[str, Any], **_: Any) -> None:
+        if ("amount" in data) == ("model" in data):
+            raise ValidationError("Give either amount, or model and its token counts.", "amount")
+        needed, foreign = (set(), TOKENS) if "amount" in data else (COUNTED, {"description"})
+        errors = {name: ["Has no meaning here."] for name in foreign & set(data)}
+        errors |= {name: ["Missing data for required field."] for name in needed - set(data)}
+        if errors:
+            raise ValidationError(errors)
+
+
+COUNTED = {"prompt_tokens", "completion_tokens"}
+TOKENS = COUNTED | {"cached_tokens"}
+
+
+class BatchItem(Spending):
+    idempotency_key = Text("As the header Idempotency-Key of a single deduction.")
+
+
+class Batch(Schema):
+    items = fields.List(Described(BatchItem), required=True, metadata={"description": "At most 1,000."})
+
+
+class NewHold(Schema):
+    user_id = Id("Whose credits.", required=True)
+    amount = Amount("Credits to reserve.", required=True)
+    expires_in = Integer("Seconds until the hold ends by itself; 900 unless told, at most 30 days.")
+    description = Text()
+
+    @post_load
+    def as_interval(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "expires_in" in data:
+            data["expires_in"] = timedelta(seconds=max(-1, min(data["expires_in"], LONGEST_SECONDS)))
+        return data
+
+
+# Past every limit, and within what an interval can be.
+LONGEST_SECONDS = 10**9
+
+
+class Capture(Schema):
+    user_id = Id("Whose hold.", required=True)
+    amount = Amount("What the call cost; more than was held if the available credits cover it.", required=True)
+    description = Text()
+    metadata = Members("Any JSON object, at most 16 kB; its numbers stay exact.")
+
+
+class Release(Schema):
+    user_id = Id("Whose hold.", required=True)
+
+
+class Adjustment(Schema):
+    user_id = Id("Whose credits.", required=True)
+    amount = Amount("Credits to add, or with a minus to take.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+
+
+class AdminGrant(Schema):
+    user_id = Id("Whose credits.", required=True)
+    amount = Amount("Credits to add.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+    expires_at = Time("When they expire; never, unless told.")
+
+
+class Reversal(Schema):
+    user_id = Id("Whose entry.", required=True)
+    entry_no = Integer("The usage or negative adjustment to undo.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+
+
+class StatusChange(Schema):
+    status = Text("active, frozen or closed.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+
+
+class TierChange(Schema):
+    tier = Text("The name of a tier.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+
+
+class RoleChange(Schema):
+    role = Text("user, admin or super_admin.", required=True)
+    reason = Text("Kept in the admin log.")
+
+
+# What goes out.
+
+
+class CreditCheck(Columns):
+    can_run = Flag("Whether the credits cover it.")
+    balance = Amount("All credits, held ones included.")
+    available = Amount("What can be spent: the balance without what is held.")
+    tier = Text()
+    message = Text("OK, or why not.")
+
+
+class Account(Columns):
+    user_id = Id()
+    tier = Text()
+    status = Text("active, frozen or closed.")
+    balance = Amount("All credits, held ones included.")
+    held = Amount("Reserved by holds.")
+    available = Amount("What can be spent: the balance without what is held.")
+    debt = Amount("What the next credits repay first.")
+    used_total = Amount("All that was ever spent.")
+    entry_count = Integer()
+    next_expiry_at = Time("When credits expire or a hold ends next.", allow_none=True)
+    last_grant_at = Time(allow_none=True)
+    created_at = Time()
+    updated_at = Time()
+
+
+class LedgerEntry(Columns):
+    user_id = Id()
+    entry_no = Integer("1, 2, 3 and so on for each account, without gaps.")
+    type = Text(validate=OneOf(ENTRY_TYPES))
+    amount = Amount("Credits, negative when they leave the account; 0 is a refused deduction.")
+    balance_after = Amount()
+    description = Text(allow_none=True)
+    reference_type = Text(allow_none=True)
+    reference_id = Text(allow_none=True)
+    idempotency_key = Text(allow_none=True)
+    metadata = Members(allow_none=True)
+    actor = Id("The admin who did it.", allow_none=True)
+    created_at = Time()
+    grant_no = Integer("The lot that an expiry, a clawback or a debt repayment took from.", allow_none=True)
+    reversed_entry_no = Integer("The entry that a reversal undoes.", allow_none=True)
+    entry_hash = Text("SHA-256 over the entry before and this one.")
+
+
+class Ledger(Columns):
+    entries = rows(LedgerEntry)
+    next_before = Integer("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class UsageBucket(Columns):
+    bucket = Time("When the bucket begins.")
+    model = Text("Null for what was not priced by tokens.", allow_none=True)
+    calls = Integer()
+    amount = Amount("Credits spent, as a positive number.")
+    prompt_tokens = Integer(allow_none=True)
+    completion_tokens = Integer(allow_none=True)
+    cached_tokens = Integer(allow_none=True)
+    refused = Integer("Deductions that were refused.")
+
+
+class Usage(Columns):
+    buckets = rows(UsageBucket)
+
+
+class GrantLot(Columns):
+    user_id = Id()
+    grant_no = Integer()
+    source = Text()
+    amount = Amount("What it brought.")
+    remaining = Amount("What is left of it.")
+    priority = Integer("Lower ones burn first.")
+    expires_at = Time(allow_none=True)
+    granted_at = Time()
+    entry_no = Integer("The ledger entry that brought it.")
+    reference_type = Text(allow_none=True)
+    reference_id = Text(allow_none=True)
+
+
+class Grants(Columns):
+    grants = rows(GrantLot)
+
+
+class Tier(Columns):
+    name = Text()
+    display_name = Text()
+    monthly_credits = Amount()
+    price_cents = Integer()
+    can_purchase_credits = Flag()
+    rank = Integer("The higher, the larger the tier.")
+    grant_expires_after = Text("An ISO 8601 duration.", allow_none=True)
+    rollover_cap = Amount("Unspent credits above this expire at the next grant.", allow_none=True)
+
+
+class Tiers(Columns):
+    tiers = rows(Tier)
+
+
+class Deduction(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    entry_no = Integer("Null for a call that costs nothing.", allow_none=True)
+    amount = Amount("Credits taken.")
+    balance_after = Amount()
+    available = Amount()
+    reason = Text("Always null.", allow_none=True)
+    replayed = Flag("Whether this key had done it before.")
+
+
+class TokenDeduction(Deduction):
+    sometimes: ClassVar[set[str]] = {"cost"}
+
+    cost = Amount("What the rate card says; only with a model.")
+
+
+class BatchResult(Columns):
+    success = Flag("Whether this item was taken.")
+    entry_no = Integer(allow_none=True)
+    amount = Amount(allow_none=True)
+    balance_after = Amount(allow_none=True)
+    available = Amount(allow_none=True)
+    reason = Text("The name of the error, when it was not.", allow_none=True)
+    replayed = Flag(allow_none=True)
+
+
+class BatchResults(Columns):
+    results = rows(BatchResult)
+
+
+class HoldResult(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    hold_id = Id()
+    amount = Amount()
+    expires_at = Time()
+    available = Amount()
+    reason = Text("Always null.", allow_none=True)
+    replayed = Flag("Whether this key had done it before.")
+
+
+class Hold(Columns):
+    user_id = Id()
+    hold_id = Id()
+    amount = Amount("What was reserved.")
+    captured = Amount("What the capture took.")
+    status = Text("active, captured, released or expired.")
+    expires_at = Time()
+    description = Text(allow_none=True)
+    idempotency_key = Text(allow_none=True)
+    entry_no = Integer("The ledger entry of the capture.", allow_none=True)
+    created_at = Time()
+    ended_at = Time(allow_none=True)
+
+
+class AdminResult(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    reason = Text("Always null.", allow_none=True)
+    entry_no = Integer(allow_none=True)
+    amount = Amount(allow_none=True)
+    balance_after = Amount(allow_none=True)
+    action_id = Id("Its row in the admin log.", allow_none=True)
+    replayed = Flag("Whether this key had done it before.")
+
+
+class AdminAction(Columns):
+    target_user_id = Id("The nil UUID for a change of the configuration.")
+    action_id = Id()
+    admin_user_id = Id("Null for the owner of the database.", allow_none=True)
+    action = Text()
+    amount = Amount("Credits asked for.", allow_none=True)
+    reason = Text()
+    details = Members(allow_none=True)
+    outcome = Text("done, or the reason of the refusal.")
+    created_at = Time()
+
+
+class AccountSummary(Columns):
+    user_id = Id()
+    tier = Text()
+    status = Text()
+    role = Text()
+    balance = Amount()
+    held = Amount()
+    available = Amount()
+    debt = Amount()
+    granted_total = Amount()
+    spent_total = Amount()
+    spent_today = Amount("Since midnight UTC.")
+    spent_this_month = Amount("Since the first of the month, UTC.")
+    live_grants = Integer()
+    active_holds = Integer()
+    next_expiry_at = Time(allow_none=True)
+    last_grant_at = Time(allow_none=True)
+    entry_count = Integer()
+    created_at = Time()
+    last_activity_at = Time(allow_none=True)
+
+
+class Summary(AccountSummary):
+    entries = rows(LedgerEntry)
+    grants = rows(GrantLot)
+    holds = rows(Hold)
+    actions = rows(AdminAction)
+
+
+class Accounts(Columns):
+    users = rows(Account)
+    next_after = Id("Pass it as after to get the next page; null on the last one.", allow_none=True)
+
+
+class Actions(Columns):
+    actions = rows(AdminAction)
+    next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Health(Columns):
+    status = Text()

@@ -1,0 +1,96 @@
+"""What the environment says: the one place that reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+SECRET_BYTES = 32
+YES = {"1", "true", "yes", "on"}
+
+
+class ConfigurationError(Exception):
+    """The environment does not describe a system that can run; the message names every mistake."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The API's configuration.
+
+    DATABASE_URL                where the database is. A login other than billing_api must be a member of that role.
+    DATABASE_TRANSACTION_POOLER  true behind pgbouncer in transaction mode: sends no session settings and prepares no
+                                statements. Then log in as billing_api, and give that role its statement_timeout.
+    DATABASE_POOL_SIZE          connections per process at most (10).
+    DATABASE_TIMEOUT            seconds to wait for a connection, at most (5).
+    STATEMENT_TIMEOUT           seconds a statement may take (10).
+    JWT_SECRET                  the secret of HS256 tokens, at least 32 bytes.
+    JWT_JWKS_URL                where the public keys of RS256 and ES256 tokens are.
+    JWT_AUDIENCE, JWT_ISSUER    what `aud` and `iss` must be, several separated by commas; not checked by default.
+    CORS_ORIGINS                origins whose pages may call the API, separated by commas; none by default.
+    MAX_BODY_BYTES              the largest request body (2 MiB).
+    """
+
+    database_url: str
+    transaction_pooler: bool
+    pool_size: int
+    database_timeout: float
+    statement_timeout: float
+    jwt_secret: str | None
+    jwks_url: str | None
+    audiences: tuple[str, ...]
+    issuers: tuple[str, ...]
+    cors_origins: frozenset[str]
+    max_body_bytes: int
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises ConfigurationError with one line for each mistake."""
+        mistakes: list[str] = []
+
+        def number(name: str, default: float, least: float) -> float:
+            try:
+                value = float(environ.get(name) or default)
+            except ValueError:
+                value = 0
+            if not least <= value <= 1e9:
+                mistakes.append(f"{name} must be a number, and at least {least}.")
+                return default
+            return value
+
+        settings = cls(
+            database_url=environ.get("DATABASE_URL", ""),
+            transaction_pooler=environ.get("DATABASE_TRANSACTION_POOLER", "").lower() in YES,
+            pool_size=int(number("DATABASE_POOL_SIZE", 10, 1)),
+            database_timeout=number("DATABASE_TIMEOUT", 5, 0.1),
+            statement_timeout=number("STATEMENT_TIMEOUT", 10, 0.1),
+            jwt_secret=environ.get("JWT_SECRET") or None,
+            jwks_url=environ.get("JWT_JWKS_URL") or None,
+            audiences=listed(environ.get("JWT_AUDIENCE")),
+            issuers=listed(environ.get("JWT_ISSUER")),
+            cors_origins=frozenset(listed(environ.get("CORS_ORIGINS"))),
+            max_body_bytes=int(number("MAX_BODY_BYTES", 2 * 1024 * 1024, 1)),
+        )
+        if not settings.database_url:
+            mistakes.append("DATABASE_URL must be set.")
+        if not settings.jwt_secret and not settings.jwks_url:
+            mistakes.append("JWT_SECRET or JWT_JWKS_URL must be set: without one, no token can be checked.")
+        if settings.jwt_secret and len(settings.jwt_secret.encode()) < SECRET_BYTES:
+            mistakes.append(f"JWT_SECRET must have at least {SECRET_BYTES} bytes: a short one can be guessed.")
+        if settings.jwks_url and urlsplit(settings.jwks_url).scheme not in ("http", "https"):
+            mistakes.append("JWT_JWKS_URL must begin with https:// (or http:// on a trusted network).")
+        mistakes += [
+            f"CORS_ORIGINS: {origin} is not an origin such as https://app.example.com."
+            for origin in sorted(settings.cors_origins)
+            if not is_origin(origin)
+        ]
+        if mistakes:
+            raise ConfigurationError("\n".join(["The API cannot start.", *mistakes]))
+        return settings
+
+
+def listed(value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
+def is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and text == f"{parts.scheme}://{parts.netloc}"

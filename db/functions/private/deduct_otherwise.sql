@@ -1,0 +1,58 @@
+-- A replay comes before anything that could have changed since the first try: the balance, the rate card, the status.
+create or replace function billing_private.deduct_otherwise(
+    p_raise             boolean,
+    p_now               timestamptz,
+    p_operation         text,
+    p_cost              numeric,
+    p_user_id           uuid,
+    p_amount            numeric,
+    p_model             text,
+    p_prompt_tokens     bigint,
+    p_completion_tokens bigint,
+    p_cached_tokens     bigint,
+    p_description       text,
+    p_reference_type    text,
+    p_reference_id      text,
+    p_idempotency_key   text,
+    p_metadata          jsonb
+)
+returns billing.deduction
+language plpgsql
+as $$
+declare
+    v_account billing.credit_accounts := billing_private.read_account(p_user_id);
+    v_result  billing.deduction;
+    v_refusal text;
+begin
+    if p_idempotency_key is not null then
+        v_result := billing_private.replay_spend(
+            p_raise, v_account, p_operation, p_idempotency_key, p_amount, p_model, p_prompt_tokens,
+            p_completion_tokens, p_cached_tokens, p_reference_type, p_reference_id
+        );
+        if v_result.success is not null then
+            return v_result;
+        end if;
+    end if;
+    if p_cost is null then
+        return billing_private.fail_spend(p_raise, 'unknown_model', format('Model %L has no price.', p_model));
+    elsif p_cost > 1000000000000 then
+        return billing_private.fail_spend(p_raise, 'amount_too_large', format('The call costs %s.', p_cost));
+    end if;
+    v_refusal := billing_private.spend_refusal(v_account, p_cost);
+    if v_refusal is not null then
+        v_account := billing_private.refuse_spend(
+            v_account, p_now, v_refusal, p_cost, p_operation, p_idempotency_key, p_reference_type, p_reference_id,
+            p_description, p_metadata
+        );
+    end if;
+    -- What is left is a call that costs nothing.
+    return (
+        v_refusal is null, case when v_refusal is not null then v_account.entry_count end, 0, v_account.balance,
+        v_account.balance - v_account.held, v_refusal, false
+    )::billing.deduction;
+end
+$$;
+
+comment on function billing_private.deduct_otherwise is
+    'The deductions that take nothing: a replay, an error, a refusal, a call that is free. The account is locked and settled.';
+revoke all on function billing_private.deduct_otherwise from public;

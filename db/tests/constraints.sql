@@ -1,0 +1,393 @@
+-- Every named constraint refuses, by itself, what it is named for: the owner's direct writes too. Evidence is append-only.
+begin;
+select * from no_plan();
+
+create temp table tried (constraint_name text);
+grant all on tried to public;
+
+-- The statement breaks exactly this rule: PostgreSQL names the first broken one in the order of their names.
+create function pg_temp.refuses(p_constraint text, p_statement text, p_case text) returns text
+language plpgsql as $$
+declare
+    v_kind  "char";
+    v_table text;
+begin
+    insert into tried values (p_constraint);
+    select contype, conrelid::regclass::text into v_kind, v_table
+    from pg_constraint where conname = p_constraint and connamespace = 'billing'::regnamespace;
+    v_table := split_part(v_table, '.', -1);
+    return throws_ok(
+        p_statement,
+        case v_kind when 'c' then '23514' else '23505' end,
+        case v_kind
+            when 'c' then format('new row for relation "%s" violates check constraint "%s"', v_table, p_constraint)
+            else format('duplicate key value violates unique constraint "%s"', p_constraint)
+        end,
+        format('%s: %s', p_constraint, left(p_case, 80))
+    );
+end
+$$;
+
+-- One row of each table, by the functions themselves.
+select billing.bootstrap_super_admin('00000000-0000-0000-0000-0000000000ad') \g /dev/null
+select billing.open_account('00000000-0000-0000-0000-00000000000a', 'tier_2_20') \g /dev/null
+select billing.hold_credits('00000000-0000-0000-0000-00000000000a', 5, p_idempotency_key => 'k') \g /dev/null
+select billing.deduct_credits('00000000-0000-0000-0000-00000000000a', 2, p_idempotency_key => 'k') \g /dev/null
+select billing.grant_credits('00000000-0000-0000-0000-00000000000a', 10, 'promotion', p_idempotency_key => 'k') \g /dev/null
+select billing.reverse_entry(
+    '00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 2, 'r', 'k'
+) \g /dev/null
+
+set local role billing_owner;
+
+-- Accounts -----------------------------------------------------------------------------------------------------------
+
+select pg_temp.refuses(name, 'update billing.credit_accounts set ' || assignment, assignment)
+from (values
+    ('account_balance_not_negative', 'held = 0, balance = -0.000000001'),
+    ('account_balance_not_negative', 'held = 0, balance = ''-infinity'''),
+    ('account_amounts_exact', 'balance = ''NaN'''),
+    ('account_amounts_exact', 'balance = ''infinity'''),
+    ('account_amounts_exact', 'balance = 1000000000000000.1'),
+    ('account_amounts_exact', 'balance = 30.0000000001'),
+    ('account_held_within_balance', 'held = balance + 0.000000001'),
+    ('account_held_within_balance', 'held = -1'),
+    ('account_held_within_balance', 'held = ''NaN'''),
+    ('account_held_within_balance', 'held = ''infinity'''),
+    ('account_amounts_exact', 'held = 0.0000000001'),
+    ('account_debt_not_negative', 'debt = -1'),
+    ('account_debt_not_negative', 'debt = ''-infinity'''),
+    ('account_amounts_exact', 'debt = ''NaN'''),
+    ('account_amounts_exact', 'debt = ''infinity'''),
+    ('account_amounts_exact', 'debt = 0.0000000001'),
+    ('account_amounts_exact', 'debt = 1000000000000000.1'),
+    ('account_settled_within_used', 'used_total = settled_total - 0.000000001'),
+    ('account_settled_within_used', 'settled_total = -1'),
+    ('account_settled_within_used', 'settled_total = used_total + 0.000000001'),
+    ('account_settled_within_used', 'settled_total = ''NaN'''),
+    ('account_amounts_exact', 'used_total = ''NaN'''),
+    ('account_amounts_exact', 'used_total = ''infinity'''),
+    ('account_amounts_exact', 'used_total = 2.0000000001'),
+    ('account_amounts_exact', 'used_total = 1000000000000000.1'),
+    ('account_amounts_exact', 'settled_total = 0.0000000001'),
+    ('account_status_known', 'status = ''suspended'''),
+    ('account_times_in_order', 'updated_at = created_at - interval ''1 microsecond''')
+) c (name, assignment);
+select lives_ok(
+    'update billing.credit_accounts set balance = 1000000000000000, held = 0.000000001, debt = 0.000000001',
+    'the largest balance and nine decimal places are fine'
+);
+select throws_ok(
+    $$update billing.credit_accounts set tier = 'no_such_tier'$$, '23503', null, 'an account''s tier must exist'
+);
+select throws_ok(
+    $$insert into billing.credit_accounts select * from billing.credit_accounts$$, '23505', null,
+    'a user has one account'
+);
+select throws_ok(
+    format('update billing.credit_accounts set %I = null', name), '23502', null, name || ' is never null'
+)
+from unnest(array[
+    'balance', 'held', 'debt', 'used_total', 'settled_total', 'entry_count', 'chain_head', 'status', 'tier'
+]) name;
+
+-- The ledger ---------------------------------------------------------------------------------------------------------
+
+-- A good entry, changed in some of its columns.
+create function pg_temp.entry(p_changes text) returns text language sql as $$
+    select format(
+        'insert into billing.credit_ledger select (jsonb_populate_record(e, %L)).* from billing.credit_ledger e '
+        'where entry_no = 3',
+        '{"entry_no": 100, "idempotency_key": null, ' || p_changes || '}'
+    )
+$$;
+select lives_ok(pg_temp.entry('"reference_type": "r"'), 'a good entry passes');
+select pg_temp.refuses(name, pg_temp.entry(changes), changes)
+from (values
+    ('entry_number_positive', '"entry_no": 0'),
+    ('entry_type_known', '"type": "gift"'),
+    ('entry_amount_exact', '"amount": "NaN"'),
+    ('entry_amount_exact', '"amount": "infinity"'),
+    ('entry_amount_exact', '"amount": "-infinity", "type": "usage"'),
+    ('entry_amount_exact', '"amount": 1.0000000001'),
+    ('entry_amount_exact', '"amount": 1000000000000.1'),
+    ('entry_amount_exact', '"amount": -1000000000000.1'),
+    ('entry_sign_fits_type', '"amount": 1, "type": "usage"'),
+    ('entry_sign_fits_type', '"amount": 0, "type": "expiry", "grant_no": 1'),
+    ('entry_sign_fits_type', '"amount": 1, "type": "clawback", "grant_no": 1'),
+    ('entry_sign_fits_type', '"amount": 1, "type": "debt_repayment", "grant_no": 1'),
+    ('entry_sign_fits_type', '"amount": 1, "type": "rollback"'),
+    ('entry_sign_fits_type', '"amount": 0, "type": "adjustment"'),
+    ('entry_sign_fits_type', '"amount": 0, "type": "tier_grant"'),
+    ('entry_sign_fits_type', '"amount": -1, "type": "purchase"'),
+    ('entry_sign_fits_type', '"amount": -1, "type": "refund"'),
+    ('entry_sign_fits_type', '"amount": -1, "type": "trial_grant"'),
+    ('entry_sign_fits_type', '"amount": -1, "type": "migration"'),
+    ('entry_sign_fits_type', '"amount": -1, "type": "reversal", "reversed_entry_no": 99'),
+    ('entry_balance_exact', '"balance_after": -1'),
+    ('entry_balance_exact', '"balance_after": "NaN"'),
+    ('entry_balance_exact', '"balance_after": "infinity"'),
+    ('entry_balance_exact', '"balance_after": 1.0000000001'),
+    ('entry_balance_exact', '"balance_after": 1000000000000000.1'),
+    ('entry_used_exact', '"used_after": -1'),
+    ('entry_used_exact', '"used_after": "NaN"'),
+    ('entry_used_exact', '"used_after": "infinity"'),
+    ('entry_used_exact', '"used_after": 0.0000000001'),
+    ('entry_used_exact', '"used_after": 1000000000000000.1'),
+    ('entry_names_its_lot', '"type": "expiry", "amount": -1'),
+    ('entry_names_its_lot', '"grant_no": 1'),
+    ('entry_names_what_it_reverses', '"type": "reversal"'),
+    ('entry_names_what_it_reverses', '"reversed_entry_no": 99'),
+    ('entry_key_well_formed', '"idempotency_key": ""'),
+    ('entry_key_well_formed', format('"idempotency_key": "%s"', repeat('k', 201))),
+    ('entry_texts_bounded', format('"reference_type": "%s"', repeat('r', 201))),
+    ('entry_texts_bounded', format('"reference_id": "%s"', repeat('r', 201))),
+    ('entry_texts_bounded', format('"description": "%s"', repeat('d', 2001))),
+    ('entry_metadata_is_object', '"metadata": [1]'),
+    ('entry_hash_is_sha256', '"entry_hash": "\\x00"')
+) c (name, changes);
+select throws_ok(pg_temp.entry('"entry_no": 3'), '23505', null, 'an account''s entry has a number of its own');
+select throws_ok(
+    pg_temp.entry('"idempotency_key": "k"'), '23505', null,
+    'R07: a key of a user and function is there once, whatever wrote it first, for ever'
+);
+select lives_ok(pg_temp.entry('"entry_no": 101, "idempotency_key": "k", "operation": "another"'), 'another function may have it');
+select throws_ok(
+    pg_temp.entry('"type": "reversal", "reversed_entry_no": 2'), '23505', null, 'an entry is reversed once'
+);
+
+-- Lots and burns -----------------------------------------------------------------------------------------------------
+
+create function pg_temp.lot(p_changes text) returns text language sql as $$
+    select format(
+        'insert into billing.credit_grants select (jsonb_populate_record(l, %L)).* from billing.credit_grants l '
+        'where grant_no = 2',
+        '{"grant_no": 100, ' || p_changes || '}'
+    )
+$$;
+select lives_ok(pg_temp.lot('"priority": 0'), 'a good lot passes');
+select pg_temp.refuses(name, pg_temp.lot(changes), changes)
+from (values
+    ('lot_number_positive', '"grant_no": 0'),
+    ('lot_source_known', '"source": "gift"'),
+    ('lot_amount_exact', '"amount": 0, "remaining": 0'),
+    ('lot_amount_exact', '"amount": "NaN"'),
+    ('lot_amount_exact', '"amount": "infinity"'),
+    ('lot_amount_exact', '"amount": 11.0000000001'),
+    ('lot_amount_exact', '"amount": 1000000000000.1'),
+    ('lot_remaining_within_amount', '"remaining": -0.000000001'),
+    ('lot_remaining_within_amount', '"remaining": 10.000000001'),
+    ('lot_remaining_within_amount', '"remaining": "NaN"'),
+    ('lot_remaining_within_amount', '"remaining": 0.0000000001'),
+    ('lot_expires_after_grant', '"granted_at": "2025-01-01 00:00+00", "expires_at": "2025-01-01 00:00+00"'),
+    ('lot_priority_bounded', '"priority": -1'),
+    ('lot_priority_bounded', '"priority": 1001')
+) c (name, changes);
+select throws_ok(
+    pg_temp.lot('"grant_no": 101, "entry_no": 999'), '23503', null, 'a lot was brought by an entry'
+);
+select throws_ok(
+    pg_temp.lot('"user_id": "00000000-0000-0000-0000-00000000000b"'), '23503', null, 'of an account, and of the same one'
+);
+
+create function pg_temp.burn(p_changes text) returns text language sql as $$
+    select format(
+        'insert into billing.credit_burns select (jsonb_populate_record(b, %L)).* from billing.credit_burns b',
+        '{' || p_changes || '}'
+    )
+$$;
+select pg_temp.refuses(name, pg_temp.burn(changes), changes)
+from (values
+    ('burn_from_not_negative', '"from_used": -1, "to_used": 9'),
+    ('burn_from_not_negative', '"from_used": 8.0000000001, "to_used": 9'),
+    ('burn_has_length', '"from_used": 9, "to_used": 9'),
+    ('burn_has_length', '"from_used": "NaN", "to_used": "NaN"'),
+    ('burn_has_length', '"from_used": 9, "to_used": "NaN"'),
+    ('burn_has_length', '"from_used": 9, "to_used": "infinity"'),
+    ('burn_has_length', '"from_used": 9, "to_used": 9.0000000001'),
+    ('burn_has_length', '"from_used": 9, "to_used": 1000000000000000.1')
+) c (name, changes);
+select throws_ok(
+    pg_temp.burn('"from_used": 1'), '23505', null, 'a point of the usage axis is the end of one stretch only'
+);
+select throws_ok(pg_temp.burn('"from_used": 9, "to_used": 10, "grant_no": 999'), '23503', null, 'a burn names its lot');
+
+-- Holds --------------------------------------------------------------------------------------------------------------
+
+select pg_temp.refuses(name, 'update billing.credit_holds set ' || assignment, assignment)
+from (values
+    ('hold_amount_exact', 'amount = 0'),
+    ('hold_amount_exact', 'amount = ''NaN'''),
+    ('hold_amount_exact', 'amount = ''infinity'''),
+    ('hold_amount_exact', 'amount = 1.0000000001'),
+    ('hold_amount_exact', 'amount = 1000000000000.1'),
+    ('hold_captured_by_an_entry', 'captured = 1'),
+    ('hold_captured_by_an_entry', 'status = ''captured'', ended_at = now(), captured = 1'),
+    ('hold_captured_by_an_entry', 'status = ''captured'', ended_at = now(), entry_no = 2'),
+    ('hold_captured_by_an_entry', 'entry_no = 2'),
+    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = ''NaN'''),
+    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = ''infinity'''),
+    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = 1.0000000001'),
+    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = 1000000000000.1'),
+    ('hold_captured_exact', 'captured = -1'),
+    ('hold_status_known', 'status = ''lost'', ended_at = now()'),
+    ('hold_ended_when_not_active', 'status = ''released'''),
+    ('hold_ended_when_not_active', 'ended_at = now()'),
+    ('hold_expires_after_creation', 'expires_at = created_at'),
+    ('hold_key_well_formed', 'idempotency_key = '''''),
+    ('hold_key_well_formed', 'idempotency_key = repeat(''k'', 201)'),
+    ('hold_description_bounded', 'description = repeat(''d'', 2001)')
+) c (name, assignment);
+select throws_ok(
+    $$
+    insert into billing.credit_holds (user_id, hold_id, amount, expires_at, idempotency_key, created_at)
+    select user_id, gen_random_uuid(), 1, expires_at, 'k', created_at from billing.credit_holds
+    $$,
+    '23505', null, 'a key of a user''s holds is there once'
+);
+
+-- Roles, limits and the admin log ------------------------------------------------------------------------------------
+
+select pg_temp.refuses(name, statement, substr(statement, strpos(statement, ' set ') + 5))
+from (values
+    ('role_known', 'update billing.user_roles set role = ''root'''),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = -1'),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = ''NaN'''),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = ''infinity'''),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = 0.0000000001'),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = 1000000000000000.1'),
+    ('limit_role_known', 'update billing.admin_limits set role = ''user'' where role = ''admin''')
+) c (name, statement);
+select pg_temp.refuses(
+    name, format('update billing.admin_limits set %I = %L', column_name, value), format('%s = %s', column_name, value)
+)
+from (values
+    ('limit_adjustment_exact', 'max_credit_adjustment'), ('limit_daily_total_exact', 'max_daily_total'),
+    ('limit_approval_exact', 'approval_above')
+) c (name, column_name)
+cross join unnest(array['-1', 'NaN', 'infinity', '0.0000000001', '1000000000000.1']) value;
+select pg_temp.refuses(
+    name,
+    'insert into billing.admin_actions_log (target_user_id, action_id, action, amount, reason, details, outcome, created_at) '
+    || format('values (gen_random_uuid(), gen_random_uuid(), %L, %s, ''done'', now())', 'adjust', row_values),
+    row_values
+)
+from (values
+    ('action_amount_exact', '''NaN'', ''r'', ''{}'''),
+    ('action_amount_exact', '''infinity'', ''r'', ''{}'''),
+    ('action_amount_exact', '''-infinity'', ''r'', ''{}'''),
+    ('action_amount_exact', '1.0000000001, ''r'', ''{}'''),
+    ('action_amount_exact', '1000000000000000.1, ''r'', ''{}'''),
+    ('action_reason_given', '1, '' '', ''{}'''),
+    ('action_details_are_object', '1, ''r'', ''[]''')
+) c (name, row_values);
+
+-- Configuration ------------------------------------------------------------------------------------------------------
+
+select pg_temp.refuses(name, 'update billing.billing_tiers set ' || assignment || ' where name = ''free''', assignment)
+from (values
+    ('tier_name_well_formed', 'name = ''Free tier'''),
+    ('tier_display_name_given', 'display_name = '' '''),
+    ('tier_credits_exact', 'monthly_credits = -1'),
+    ('tier_credits_exact', 'monthly_credits = ''NaN'''),
+    ('tier_credits_exact', 'monthly_credits = ''infinity'''),
+    ('tier_credits_exact', 'monthly_credits = 0.0000000001'),
+    ('tier_credits_exact', 'monthly_credits = 1000000000.1'),
+    ('tier_price_not_negative', 'price_cents = -1'),
+    ('tier_expiry_positive', 'grant_expires_after = interval ''0'''),
+    ('tier_expiry_positive', 'grant_expires_after = interval ''-1 day'''),
+    ('tier_rollover_cap_exact', 'rollover_cap = -1'),
+    ('tier_rollover_cap_exact', 'rollover_cap = ''NaN'''),
+    ('tier_rollover_cap_exact', 'rollover_cap = ''infinity'''),
+    ('tier_rollover_cap_exact', 'rollover_cap = 0.0000000001'),
+    ('tier_rollover_cap_exact', 'rollover_cap = 1000000000.1'),
+    ('tier_rank_unique', 'rank = 1')
+) c (name, assignment);
+select pg_temp.refuses(name, 'insert into billing.billing_tier_amounts values (''free'', ' || row_values || ')', row_values)
+from (values
+    ('tier_amount_from_month_start', '''2025-01-02'', 1'),
+    ('tier_amount_exact', '''2025-01-01'', -1'),
+    ('tier_amount_exact', '''2025-01-01'', ''NaN'''),
+    ('tier_amount_exact', '''2025-01-01'', ''infinity'''),
+    ('tier_amount_exact', '''2025-01-01'', 0.0000000001'),
+    ('tier_amount_exact', '''2025-01-01'', 1000000000.1')
+) c (name, row_values);
+select pg_temp.refuses(
+    name, format('update billing.model_prices set %I = %L where model = ''o3''', column_name, value),
+    format('%s = %s', column_name, value)
+)
+from (values
+    ('price_input_exact', 'input_per_million'), ('price_cached_input_exact', 'cached_input_per_million'),
+    ('price_output_exact', 'output_per_million'), ('price_multiplier_exact', 'multiplier')
+) c (name, column_name)
+cross join unnest(array['-1', 'NaN', 'infinity', '0.0000000001', '1000000.1']) value;
+select pg_temp.refuses(name, statement, substr(statement, strpos(statement, ' set ') + 5))
+from (values
+    ('price_multiplier_exact', 'update billing.model_prices set multiplier = 0 where model = ''o3'''),
+    ('price_model_given', 'update billing.model_prices set model = '' '' where model = ''o3'''),
+    ('settings_one_row', 'update billing.billing_settings set name = ''another'''),
+    ('settings_grace_positive', 'update billing.billing_settings set reversal_grace = interval ''0''')
+) c (name, statement);
+select throws_ok(
+    $$delete from billing.billing_tiers where name = 'tier_2_20'$$, '23503', null, 'a tier with accounts stays'
+);
+
+select is_empty(
+    $$
+    select conrelid::regclass, conname from pg_constraint
+    where connamespace = 'billing'::regnamespace and contype in ('c', 'u', 'x')
+        and conname not in (select constraint_name from tried)
+    $$,
+    'every named constraint is tried here'
+);
+
+-- Append-only --------------------------------------------------------------------------------------------------------
+
+reset role;
+create temp table attempts as
+select replace(statement, '@', name) as statement, name, upper(split_part(statement, ' ', 1)) as verb
+from unnest(array['credit_ledger', 'credit_burns', 'admin_actions_log']) name,
+    unnest(array[
+        'update billing.@ set %s', 'delete from billing.@', 'delete from billing.@ where false', 'truncate billing.@ cascade'
+    ]) statement;
+update attempts
+set statement = format(
+    statement,
+    case name
+        when 'credit_ledger' then 'description = description'
+        when 'credit_burns' then 'to_used = to_used'
+        else 'reason = reason'
+    end
+);
+grant select on attempts to public;
+
+set local role billing_owner;
+select throws_ok(statement, 'UC403', 'append_only', 'the owner cannot: ' || statement) from attempts;
+reset role;
+select throws_ok(statement, 'UC403', 'append_only', 'a superuser cannot: ' || statement) from attempts;
+set local session_replication_role = replica;
+select throws_ok(statement, 'UC403', 'append_only', 'nor with triggers switched off for replication: ' || statement) from attempts;
+set local session_replication_role = origin;
+select throws_ok(
+    'truncate billing.credit_accounts cascade', 'UC403', 'append_only',
+    'a TRUNCATE of accounts does not take burns along'
+);
+select throws_ok(
+    $$
+    insert into billing.credit_ledger select * from billing.credit_ledger
+    on conflict (user_id, entry_no) do update set amount = 0
+    $$,
+    'UC403', 'append_only', 'an INSERT that would become an UPDATE is refused'
+);
+select is_empty(
+    $$
+    select tgname from pg_trigger
+    where tgfoid = 'billing_private.refuse_change()'::regprocedure
+        -- The bits of a statement's trigger before UPDATE, DELETE and TRUNCATE.
+        and (tgenabled <> 'A' or tgtype & (1 | 2 | 4 | 8 | 16 | 32) <> (2 | 8 | 16 | 32))
+    $$,
+    'the triggers are always enabled and fire once a statement'
+);
+
+select * from finish();
+rollback;

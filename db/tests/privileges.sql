@@ -1,0 +1,335 @@
+-- Who may do what: billing_api calls the public API and touches no table, a user sees only their own rows, PUBLIC nothing.
+begin;
+select * from no_plan();
+
+create role tap_nobody;
+-- What migrations give to a gateway's role for signed-in users, where there is one.
+create role tap_user;
+grant usage on schema billing to tap_user;
+grant execute on function billing_private.current_user_id() to tap_user;
+grant select on billing.credit_accounts, billing.credit_ledger, billing.credit_grants, billing.credit_burns,
+    billing.credit_holds, billing.user_roles, billing.admin_actions_log to tap_user;
+
+create temp view routines as
+select p.oid, p.oid::regprocedure as signature, p.proname::text collate "default" as name, n.nspname as schema, p.proacl
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace and n.nspname in ('billing', 'billing_private');
+
+create temp view rights as
+select r.rolname::text collate "default" as role, n.nspname || '.' || c.relname collate "default" as relation, a.privilege
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('billing', 'billing_private', 'billing_migrations')
+cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) a (privilege)
+cross join pg_roles r
+where c.relkind in ('r', 'p', 'v', 'm') and r.rolname in ('billing_api', 'billing_monitor', 'tap_nobody')
+    and (
+        has_table_privilege(r.oid, c.oid, a.privilege)
+        or (a.privilege in ('select', 'insert', 'update', 'references')
+            and has_any_column_privilege(r.oid, c.oid, a.privilege))
+    );
+
+-- Roles --------------------------------------------------------------------------------------------------------------
+
+select is_empty(
+    $$
+    select rolname from pg_roles
+    where rolname in ('billing_owner', 'billing_api', 'billing_monitor')
+        and (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication or rolcanlogin)
+    $$,
+    'no role of billing has a right of its own over the server'
+);
+select is_empty(
+    $$
+    select a.rolname, b.rolname from pg_roles a, pg_roles b
+    where a.rolname in ('billing_api', 'billing_monitor')
+        and b.rolname in ('billing_owner', 'billing_api', 'billing_monitor')
+        and a.oid <> b.oid and pg_has_role(a.oid, b.oid, 'member')
+    $$,
+    'billing_api and billing_monitor are members of no other role of billing'
+);
+select is(has_schema_privilege('billing_api', 'billing', 'usage'), true, 'billing_api uses the schema billing');
+select is(has_schema_privilege('billing_api', 'billing', 'create'), false, 'billing_api creates nothing in billing');
+select is(has_schema_privilege('billing_api', 'billing_private', 'usage'), false, 'billing_api has no way into billing_private');
+select is(has_schema_privilege('billing_monitor', 'billing', 'create'), false, 'billing_monitor creates nothing in billing');
+select is(
+    has_schema_privilege('billing_monitor', 'billing_private', 'usage'), false,
+    'billing_monitor has no way into billing_private'
+);
+select is(has_schema_privilege('tap_nobody', 'billing', 'usage'), false, 'PUBLIC does not use the schema billing');
+select is(has_schema_privilege('tap_nobody', 'billing_private', 'usage'), false, 'nor billing_private');
+
+-- Tables -------------------------------------------------------------------------------------------------------------
+
+select is_empty($$select relation, privilege from rights where role = 'billing_api'$$, 'billing_api has no right on any table');
+select is_empty($$select relation, privilege from rights where role = 'tap_nobody'$$, 'PUBLIC has no right on any table');
+select bag_eq(
+    $$select relation, privilege from rights where role = 'billing_monitor'$$,
+    $$
+    values
+        ('billing.admin_actions_log', 'select'), ('billing.credit_accounts', 'select'), ('billing.credit_ledger', 'select')
+    $$,
+    'billing_monitor reads accounts, ledger and admin log, and has no other right'
+);
+select is_empty(
+    $$
+    select c.oid::regclass from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    cross join lateral aclexplode(c.relacl) x
+    where n.nspname in ('billing', 'billing_private', 'billing_migrations') and x.grantee = 0
+    $$,
+    'no relation is granted to PUBLIC'
+);
+
+-- Functions ----------------------------------------------------------------------------------------------------------
+
+create temp table api (name text collate "default", grantees text);
+insert into api
+select name, 'billing_api'
+from unnest(array[
+    'account_summary', 'adjust_credits', 'admin_grant_credits', 'balance_at', 'capture_hold', 'change_tier',
+    'check_credits', 'deduct_credits', 'deduct_credits_batch', 'deduct_tokens', 'entry_funding', 'get_account',
+    'get_user_role', 'grant_credits', 'hold_credits', 'list_accounts', 'list_actions', 'list_entries', 'list_grants',
+    'list_holds', 'list_model_prices', 'list_tiers', 'open_account', 'release_hold', 'reverse_entry',
+    'set_account_status', 'set_user_role', 'usage_by', 'verify_account', 'verify_ledger'
+]) name;
+
+select bag_eq(
+    $$select name from routines where has_function_privilege('billing_api', oid, 'execute')$$,
+    'select name from api',
+    'billing_api executes exactly the public API'
+);
+select bag_eq(
+    $$select name from routines where schema = 'billing' and not has_function_privilege('billing_api', oid, 'execute')$$,
+    $$values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config')$$,
+    'configuration and the first super admin are the owner''s alone'
+);
+select bag_eq(
+    $$select name from routines where has_function_privilege('billing_monitor', oid, 'execute')$$,
+    $$values ('current_user_id'), ('verify_account'), ('verify_ledger')$$,
+    'billing_monitor verifies, and its row policies work'
+);
+select is_empty(
+    $$select signature from routines where has_function_privilege('tap_nobody', oid, 'execute')$$,
+    'PUBLIC executes nothing'
+);
+-- An acl that is null means the defaults, and those let PUBLIC execute.
+select is_empty('select signature from routines where proacl is null', 'every function says who may execute it');
+select is_empty(
+    $$
+    select r.signature, x.grantee::regrole from routines r cross join lateral aclexplode(r.proacl) x
+    where x.is_grantable and x.grantee <> 'billing_owner'::regrole
+    $$,
+    'nobody but the owner passes rights on'
+);
+set local role billing_owner;
+create function billing.tap_later() returns int language sql as 'select 1';
+create function billing_private.tap_later() returns int language sql as 'select 1';
+reset role;
+select is(
+    has_function_privilege('tap_nobody', 'billing.tap_later()', 'execute')
+    or has_function_privilege('tap_nobody', 'billing_private.tap_later()', 'execute'), false,
+    'a function that forgets its REVOKE is closed to PUBLIC all the same'
+);
+drop function billing.tap_later(), billing_private.tap_later();
+
+-- What billing_api does ----------------------------------------------------------------------------------------------
+
+select billing.bootstrap_super_admin('00000000-0000-0000-0000-0000000000ad') \g /dev/null
+select billing.open_account('00000000-0000-0000-0000-00000000000a') \g /dev/null
+select billing.open_account('00000000-0000-0000-0000-00000000000b') \g /dev/null
+select billing.hold_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
+select billing.deduct_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
+-- Settles, so that there are burns.
+select billing.grant_credits('00000000-0000-0000-0000-00000000000b', 1, 'promotion') \g /dev/null
+
+set local role billing_api;
+-- Where a policy stands, the planner may refuse its function before the executor refuses the table.
+select throws_ok(format('select from billing.%I', name), '42501', null, 'billing_api cannot read ' || name)
+from unnest(array[
+    'user_roles', 'admin_limits', 'billing_tiers', 'billing_tier_amounts', 'model_prices', 'billing_settings',
+    'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds', 'admin_actions_log'
+]) name;
+select throws_ok(
+    'update billing.credit_accounts set balance = 1000', '42501', 'permission denied for table credit_accounts',
+    'billing_api cannot write a balance'
+);
+select throws_ok(
+    'truncate billing.credit_ledger', '42501', 'permission denied for table credit_ledger',
+    'billing_api cannot truncate the ledger'
+);
+select throws_ok(
+    $$select billing_private.append_entry(null, now(), 'purchase', 1000, 0, 'x')$$, '42501',
+    'permission denied for schema billing_private', 'billing_api cannot call a private helper'
+);
+select throws_ok(
+    'select ' || call, '42501', 'permission denied for function ' || split_part(substr(call, 9), '(', 1),
+    'billing_api cannot call ' || split_part(call, '(', 1)
+)
+from unnest(array[
+    $$billing.bootstrap_super_admin('00000000-0000-0000-0000-00000000000a')$$, 'billing.get_config()',
+    $$billing.diff_config('{}')$$, $$billing.apply_config('{}')$$
+]) call;
+select throws_ok(
+    'set local session_replication_role = replica', '42501',
+    'permission denied to set parameter "session_replication_role"', 'billing_api cannot switch triggers off'
+);
+-- With the owner's rights: every call of the API works for a role that has none of its own.
+select lives_ok(
+    'select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1)
+)
+from unnest(array[
+    $$open_account('00000000-0000-0000-0000-00000000000c')$$,
+    $$get_account('00000000-0000-0000-0000-00000000000a')$$,
+    $$check_credits('00000000-0000-0000-0000-00000000000a')$$,
+    $$grant_credits('00000000-0000-0000-0000-00000000000a', 10, 'promotion')$$,
+    $$deduct_credits('00000000-0000-0000-0000-00000000000a', 1)$$,
+    $$deduct_tokens('00000000-0000-0000-0000-00000000000a', 'gpt-4o', 1000, 1000)$$,
+    $$deduct_credits_batch('[{"user_id": "00000000-0000-0000-0000-00000000000a", "amount": 1}]')$$,
+    $$capture_hold('00000000-0000-0000-0000-00000000000a',
+        (billing.hold_credits('00000000-0000-0000-0000-00000000000a', 1)).hold_id, 1)$$,
+    $$release_hold('00000000-0000-0000-0000-00000000000a',
+        (billing.hold_credits('00000000-0000-0000-0000-00000000000a', 1)).hold_id)$$,
+    $$hold_credits('00000000-0000-0000-0000-00000000000c', 1)$$,
+    $$adjust_credits('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 1, 'r')$$,
+    $$admin_grant_credits('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 1, 'r')$$,
+    $$reverse_entry('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 3, 'r')$$,
+    $$change_tier('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 'tier_2_20', 'r')$$,
+    $$set_account_status('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 'active', 'r')$$,
+    $$set_user_role('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-0000000000ae', 'admin')$$,
+    $$get_user_role('00000000-0000-0000-0000-00000000000a')$$,
+    $$account_summary('00000000-0000-0000-0000-00000000000a')$$,
+    $$balance_at('00000000-0000-0000-0000-00000000000a', now())$$,
+    $$entry_funding('00000000-0000-0000-0000-00000000000a', 3)$$,
+    $$usage_by('00000000-0000-0000-0000-00000000000a', now() - interval '1 day', now())$$,
+    $$list_entries('00000000-0000-0000-0000-00000000000a')$$, $$list_grants('00000000-0000-0000-0000-00000000000a')$$,
+    $$list_holds('00000000-0000-0000-0000-00000000000a')$$, 'list_tiers()', 'list_model_prices()', 'list_accounts()',
+    'list_actions()', $$verify_account('00000000-0000-0000-0000-00000000000a')$$, 'verify_ledger()'
+]) call;
+reset role;
+
+-- A signed-in user ---------------------------------------------------------------------------------------------------
+
+set local role tap_user;
+select throws_ok(
+    $$select billing.deduct_credits('00000000-0000-0000-0000-00000000000b', 1)$$, '42501',
+    'permission denied for function deduct_credits',
+    'R21: a signed-in user cannot execute a debit, of their own account or another''s'
+);
+select throws_ok(
+    $$select billing.deduct_tokens('00000000-0000-0000-0000-00000000000b', 'gpt-4o', 1, 1)$$, '42501',
+    'permission denied for function deduct_tokens', 'R21: nor a debit by tokens'
+);
+select throws_ok(
+    $$select billing.deduct_credits_batch('[]')$$, '42501', 'permission denied for function deduct_credits_batch',
+    'R21: nor a batch of them'
+);
+select throws_ok(
+    $$select billing.adjust_credits('00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 1, 'r')$$,
+    '42501', 'permission denied for function adjust_credits', 'R21: nor act in an admin''s name'
+);
+select throws_ok(
+    $$select billing.grant_credits('00000000-0000-0000-0000-00000000000a', 1, 'promotion')$$, '42501',
+    'permission denied for function grant_credits', 'R21: nor grant'
+);
+select throws_ok(
+    $$update billing.credit_accounts set balance = 1000$$, '42501', 'permission denied for table credit_accounts',
+    'a signed-in user writes no table'
+);
+
+set local request.jwt.claims to '{"sub": "00000000-0000-0000-0000-00000000000a", "role": "authenticated"}';
+select results_eq(
+    'select distinct user_id from billing.' || name,
+    $$values ('00000000-0000-0000-0000-00000000000a'::uuid)$$,
+    'with a token of user A, ' || name || ' shows A''s rows and no other'
+)
+from unnest(array['credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns']) name;
+select is_empty('select user_id from billing.user_roles', 'and no role of somebody else');
+select is_empty('select target_user_id from billing.admin_actions_log', 'the admin log shows a user nothing');
+set local request.jwt.claims to '{"sub": "00000000-0000-0000-0000-0000000000ad"}';
+select results_eq('select role from billing.user_roles', $$values ('super_admin')$$, 'a user sees their own role');
+set local request.jwt.claims to '';
+select is_empty('select user_id from billing.credit_accounts', 'without a token there are no rows');
+set local request.jwt.claims to '{"role": "anon"}';
+select is_empty('select user_id from billing.credit_ledger', 'nor with a token that names no user');
+reset role;
+reset request.jwt.claims;
+select is_empty(
+    $$
+    select c.oid::regclass, p.polname
+    from pg_policy p join pg_class c on c.oid = p.polrelid
+    where c.relnamespace = 'billing'::regnamespace
+        and (
+            pg_get_expr(p.polqual, p.polrelid) not in ('(user_id = billing_private.current_user_id())', 'true')
+            or (pg_get_expr(p.polqual, p.polrelid) = 'true' and p.polroles <> array['billing_monitor'::regrole::oid])
+            or p.polcmd <> 'r' or not p.polpermissive
+        )
+    $$,
+    'policies compare with the token''s user, without subqueries; only billing_monitor reads all'
+);
+
+-- Alerts -------------------------------------------------------------------------------------------------------------
+
+select billing.deduct_credits('00000000-0000-0000-0000-00000000000a', 100000) \g /dev/null
+select matches(
+    (
+        select setting from pg_db_role_setting s, unnest(s.setconfig) setting
+        where s.setdatabase = (select oid from pg_database where datname = current_database())
+            and s.setrole = 0 and setting like 'search_path=%'
+    ),
+    '^search_path=.*public, billing(,|$)', 'the database finds the tables of billing after the application''s own'
+);
+select is(
+    (select setconfig::text from pg_db_role_setting where setrole = 'billing_monitor'::regrole and setdatabase = 0),
+    '{"search_path=\"$user\", public, billing"}', 'billing_monitor finds them wherever it logs in'
+);
+
+set local role billing_monitor;
+select isnt_empty('select user_id from billing.credit_accounts', 'billing_monitor really sees an account');
+select isnt_empty('select user_id from billing.credit_ledger', 'billing_monitor really sees an entry');
+select isnt_empty('select action_id from billing.admin_actions_log', 'billing_monitor really sees an admin''s action');
+select throws_ok(
+    'select from billing.credit_holds', '42501', 'permission denied for table credit_holds',
+    'billing_monitor does not read holds'
+);
+select throws_ok(
+    $$insert into billing.admin_actions_log select * from billing.admin_actions_log$$, '42501',
+    'permission denied for table admin_actions_log', 'billing_monitor writes nothing'
+);
+select is_empty('select * from billing.verify_ledger()', 'billing_monitor can verify the ledger');
+select is_empty(
+    $$
+-- Alert on negative balances
+SELECT * FROM credit_accounts WHERE balance < 0;
+    $$,
+    'the guide''s alert on negative balances runs as it is written'
+);
+select results_eq(
+    $$
+-- Alert on failed deductions in last hour
+SELECT COUNT(*) FROM credit_ledger
+WHERE type = 'usage'
+AND created_at > NOW() - INTERVAL '1 hour'
+AND amount = 0;
+    $$,
+    'values (1::bigint)', 'the guide''s alert on failed deductions counts one, for billing_monitor'
+);
+set local role billing_owner;
+select results_eq(
+    $$
+SELECT COUNT(*) FROM credit_ledger
+WHERE type = 'usage'
+AND created_at > NOW() - INTERVAL '1 hour'
+AND amount = 0;
+    $$,
+    'values (1::bigint)', 'and for the owner'
+);
+select is_empty('SELECT * FROM credit_accounts WHERE balance < 0;', 'as does the one on negative balances');
+reset role;
+
+create table public.credit_accounts (balance numeric);
+insert into public.credit_accounts values (-1);
+select results_eq(
+    'SELECT * FROM credit_accounts WHERE balance < 0;', 'values (-1::numeric)',
+    'a table of the application''s own with the same name wins'
+);
+
+select * from finish();
+rollback;

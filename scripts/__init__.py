@@ -1,0 +1,1 @@
+"""Tools of the project: migrate, run, lint, test, configure and measure."""

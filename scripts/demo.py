@@ -1,0 +1,239 @@
+"""Demo accounts with a month of history, so that a newcomer has something to look at.
+
+    python -m scripts.demo --database-url URL
+
+Everything goes through the SQL API with fixed ids and idempotency keys, in one transaction. A database that has the
+demo accounts already is left as it is.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from scripts.migrate import describe
+from scripts.servers import ROOT, ServerError, reachable_database
+
+DAYS = 34
+MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4", "gemini-2.5-flash", "o4-mini")
+FEATURES = ("chat", "summarise", "code-review", "search")
+
+# Name, tier, calls a day, and the size of a call (times 1,000 prompt tokens).
+USERS: tuple[tuple[str, str, int, int], ...] = (
+    ("ada", "tier_2_20", 6, 8),
+    ("grace", "tier_12_100", 10, 20),
+    ("linus", "free", 3, 10),
+    ("margaret", "tier_200_1000", 14, 60),
+    ("dennis", "tier_6_50", 5, 12),
+    ("barbara", "free", 0, 0),
+)
+
+
+def demo_id(name: str) -> UUID:
+    """The id of a demo user, the same on every machine."""
+    return uuid5(NAMESPACE_URL, f"https://demo.invalid/users/{name}")
+
+
+IDENTITIES = {"user": demo_id("ada"), "admin": demo_id("alan"), "super_admin": demo_id("katherine")}
+
+
+class Past:
+    """Calls of the SQL API at times that lie behind us.
+
+    Within this one transaction billing_private.clock() reads a setting; at the end the function is as it was, and no
+    other session has ever seen it otherwise.
+    """
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self.conn = conn
+        conn.execute(
+            "create or replace function billing_private.clock() returns timestamptz language sql volatile as "
+            "$$ select current_setting('billing.demo_clock')::timestamptz $$"
+        )
+
+    def move(self, at: datetime) -> None:
+        """Let every following call happen at this time."""
+        self.conn.execute("select set_config('billing.demo_clock', %s, true)", [at.isoformat()])
+
+    def call(self, function: str, **values: Any) -> tuple[Any, ...]:
+        """One call of a function of the SQL API; returns its row."""
+        arguments = ", ".join(f"p_{name} => %({name})s" for name in values)
+        row = self.conn.execute(f"select * from billing.{function}({arguments})", values).fetchone()
+        assert row is not None
+        return row
+
+    def monthly_grant(self, user_id: UUID) -> None:
+        """The grant of the period of this moment, as the monthly job makes it."""
+        self.conn.execute(
+            "select billing_private.catch_up_grants("
+            "billing_private.settle_account(billing_private.lock_account(%(user)s), billing_private.clock()), "
+            "billing_private.clock())",
+            {"user": user_id},
+        )
+
+    def end(self) -> None:
+        """Give the clock back."""
+        self.conn.execute((ROOT / "db/functions/private/clock.sql").read_text())
+
+
+def day_of_calls(past: Past, number: int, day: datetime, until: datetime) -> None:
+    """What the users do on one day, up to a time."""
+    dice = random.Random(number)
+    calls = [
+        (day + timedelta(seconds=dice.randrange(86_400)), name, thousands)
+        for name, _, count, thousands in USERS
+        for _ in range(count)
+    ]
+    for call, (at, name, thousands) in enumerate(sorted(calls)):
+        prompt = dice.randrange(200, 2_000 * thousands)
+        model, feature = dice.choice(MODELS), dice.choice(FEATURES)
+        completion, cached = dice.randrange(50, 2_500), dice.choice((0, 0, prompt // 2))
+        if at <= until:
+            past.move(at)
+            past.call(
+                "deduct_tokens",
+                user_id=demo_id(name),
+                model=model,
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                cached_tokens=cached,
+                reference_type="call",
+                reference_id=f"{feature}-{number}-{call}",
+                idempotency_key=f"demo-{number}-{call}",
+                metadata=Jsonb({"feature": feature}),
+            )
+
+
+def support_cases(past: Past, now: datetime) -> None:
+    """What support did for these users, and what was refused."""
+    admin, super_admin = IDENTITIES["admin"], IDENTITIES["super_admin"]
+    hours = iter(range(20, 0, -1))
+
+    def earlier() -> None:
+        past.move(now - timedelta(hours=next(hours)))
+
+    earlier()
+    past.call(
+        "grant_credits",
+        user_id=demo_id("margaret"),
+        amount=Decimal("200"),
+        source="promotion",
+        description="Launch week promotion",
+        expires_at=now + timedelta(days=30),
+        idempotency_key="demo-launch-week",
+    )
+    earlier()
+    past.call(
+        "adjust_credits",
+        actor=admin,
+        user_id=demo_id("ada"),
+        amount=Decimal("10"),
+        reason="Goodwill after slow responses on Monday",
+        idempotency_key="demo-goodwill",
+    )
+    earlier()
+    wrong = past.call(
+        "deduct_credits",
+        user_id=demo_id("grace"),
+        amount=Decimal("7.5"),
+        description="Batch job that failed half-way",
+        reference_type="job",
+        reference_id="export-118",
+        idempotency_key="demo-export-118",
+    )
+    earlier()
+    past.call("reverse_entry", actor=admin, user_id=demo_id("grace"), entry_no=wrong[1], reason="The export had failed")
+    earlier()
+    past.call("adjust_credits", actor=admin, user_id=demo_id("dennis"), amount=Decimal("2500"), reason="Annual bonus")
+    earlier()
+    past.call(
+        "set_account_status",
+        actor=admin,
+        user_id=demo_id("dennis"),
+        status="frozen",
+        reason="Unusual traffic, asked the user",
+    )
+    earlier()
+    past.call(
+        "change_tier", actor=super_admin, user_id=demo_id("barbara"), tier="tier_2_20", reason="Upgraded by phone"
+    )
+    earlier()
+    past.call("deduct_credits", user_id=demo_id("dennis"), amount=Decimal("0.25"), description="chat")
+    past.call("deduct_credits", user_id=demo_id("linus"), amount=Decimal("50"), description="video")
+    past.move(now - timedelta(minutes=2))
+    past.call(
+        "hold_credits",
+        user_id=demo_id("grace"),
+        amount=Decimal("12"),
+        expires_in=timedelta(days=1),
+        description="Agent run in progress",
+        idempotency_key="demo-agent-run",
+    )
+
+
+def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
+    """Open the accounts a month ago, and let that month pass."""
+    start = (now - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    past.move(start)
+    past.call("bootstrap_super_admin", user_id=IDENTITIES["super_admin"])
+    past.call(
+        "set_user_role",
+        actor=IDENTITIES["super_admin"],
+        user_id=IDENTITIES["admin"],
+        role="admin",
+        reason="Support team",
+    )
+    for name, tier, _, _ in USERS:
+        past.call("open_account", user_id=demo_id(name), tier=tier)
+    for number in range(DAYS + 1):
+        day = start + timedelta(days=number)
+        if day.day == 1:
+            past.move(day)
+            for name, *_ in USERS:
+                past.monthly_grant(demo_id(name))
+        day_of_calls(past, number, day, now - timedelta(hours=21))
+    support_cases(past, now)
+    tell(f"demo: {len(USERS)} accounts with {DAYS} days of history, an admin and a super admin")
+
+
+def seed(conn: psycopg.Connection, tell: Callable[[str], None] = print) -> dict[str, str]:
+    """Create the demo accounts unless they are there; returns the ids of a user, an admin and a super admin."""
+    with conn.transaction():
+        there = conn.execute(
+            "select exists (select from billing.credit_accounts where user_id = %s)", [IDENTITIES["user"]]
+        ).fetchone()
+        if there == (False,):
+            past = Past(conn)
+            fill(past, datetime.now(UTC), tell)
+            past.end()
+    return {kind: str(user_id) for kind, user_id in IDENTITIES.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url", help="default: DATABASE_URL, else the embedded server")
+    arguments = parser.parse_args()
+    try:
+        with reachable_database(arguments.database_url) as url, psycopg.connect(url, autocommit=True) as conn:
+            seed(conn)
+    except psycopg.OperationalError as error:
+        print(f"No connection to the database: {error}", file=sys.stderr)
+        return 3
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 3
+    except psycopg.Error as error:
+        print(f"{describe(error)}\nNothing has changed.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
