@@ -152,12 +152,12 @@ insert into billing.billing_settings (reversal_grace) values (interval '7 days')
 
 create domain billing.credits as numeric
     constraint credits_not_negative check (value >= 0)
-    constraint credits_exact check (value <= 1000000000000000 and value = round(value, 9));
+    constraint credits_exact check (value <= 1000000000000000 and scale(value) <= 9);
 comment on domain billing.credits is 'Credits (1 credit = 1 US dollar), exact to 9 places. NaN and infinity fail the bound.';
 
 create domain billing.signed_credits as numeric
     constraint signed_credits_exact
-        check (value >= -1000000000000 and value <= 1000000000000 and value = round(value, 9));
+        check (value >= -1000000000000 and value <= 1000000000000 and scale(value) <= 9);
 comment on domain billing.signed_credits is 'Credits that came (positive) or went (negative).';
 
 create domain billing.account_status as text

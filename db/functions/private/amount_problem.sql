@@ -5,7 +5,7 @@ language sql
 immutable
 as $$
     select case
-        when p_amount > 0 and p_amount <= 1000000000000 and p_amount = pg_catalog.round(p_amount, 9) then null
+        when p_amount > 0 and p_amount <= 1000000000000 and pg_catalog.scale(p_amount) <= 9 then null
         when p_amount is null then 'invalid_request'
         when not p_amount > 0 then 'amount_not_positive'
         when not p_amount <= 1000000000000 then 'amount_too_large'

@@ -27,7 +27,8 @@ begin
     if not found then
         return 'admin_limit_exceeded';
     end if;
-    if v_actor.day is distinct from v_today then
+    -- A day ahead was counted by an action that overtook this one at midnight: it stays the day that counts.
+    if v_actor.day < v_today then
         v_actor.day_total := 0;
     end if;
     return case

@@ -6,8 +6,8 @@ declare
     v_today date := (p_now at time zone 'UTC')::date;
 begin
     update billing.user_roles
-    set day = v_today,
-        day_total = p_amount + case when day = v_today then day_total else 0 end
+    set day = greatest(day, v_today),
+        day_total = p_amount + case when day >= v_today then day_total else 0 end
     where user_id = p_actor;
 end
 $$;

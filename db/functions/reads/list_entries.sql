@@ -17,6 +17,12 @@ declare
 begin
     perform billing_private.check_limit(p_limit);
     perform billing_private.read_account(p_user_id);
+    begin
+        perform p_type::billing.entry_type;
+    exception
+        when check_violation then
+            perform billing_private.raise_error('invalid_request', format('p_type %L is no type of entry.', p_type));
+    end;
     -- Usage is what an account is full of; everything else has an index of its own.
     if p_type is null or p_type = 'usage' then
         return query

@@ -30,9 +30,9 @@ begin
             e.metadata ->> 'model' as model,
             count(*) filter (where e.amount < 0),
             -coalesce(sum(e.amount), 0),
-            (sum(billing_private.as_count(e.metadata -> 'prompt_tokens')) filter (where e.amount < 0))::bigint,
-            (sum(billing_private.as_count(e.metadata -> 'completion_tokens')) filter (where e.amount < 0))::bigint,
-            (sum(billing_private.as_count(e.metadata -> 'cached_tokens')) filter (where e.amount < 0))::bigint,
+            coalesce(sum(billing_private.as_count(e.metadata -> 'prompt_tokens')) filter (where e.amount < 0), 0)::bigint,
+            coalesce(sum(billing_private.as_count(e.metadata -> 'completion_tokens')) filter (where e.amount < 0), 0)::bigint,
+            coalesce(sum(billing_private.as_count(e.metadata -> 'cached_tokens')) filter (where e.amount < 0), 0)::bigint,
             count(*) filter (where e.amount = 0)
         from billing.credit_ledger e
         where e.user_id = p_user_id and e.entry_no between v_first and v_last and e.type = 'usage'

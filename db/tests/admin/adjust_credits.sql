@@ -126,9 +126,6 @@ select rows_are(
 select is(
     (select day_total from billing.user_roles where user_id = admin()), 68.000000001, 'and none counts for the day'
 );
-select is(
-    (billing.adjust_credits(admin(), a(), 1, 'r', 'refused')).replayed, false, 'nor binds its key'
-);
 
 -- The day ------------------------------------------------------------------------------------------------------------
 
@@ -150,6 +147,11 @@ delete from billing.admin_limits where role = 'admin';
 select is(refused(admin(), 1), 'f admin_limit_exceeded 0 -1', 'a role without limits moves nothing');
 select billing.set_user_role(chief(), admin(), 'user') \g /dev/null
 select is(refused(admin(), 1), 'f not_an_admin 0 -1', 'nor does an admin of yesterday');
+
+select is(
+    (select (success, replayed)::text from billing.adjust_credits(chief(), a(), 1, 'r', 'refused')), '(t,f)',
+    'none of the refusals has bound its key'
+);
 
 -- Debt, frozen, closed -----------------------------------------------------------------------------------------------
 

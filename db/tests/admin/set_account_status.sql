@@ -1,0 +1,104 @@
+-- An admin freezes, closes and reopens accounts; reopening catches missed grants up; each attempt is in the log.
+\ir ../setup.psql
+
+select billing.bootstrap_super_admin(chief()) \g /dev/null
+select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
+select billing.open_account(a()) \g /dev/null
+create function does(p_actor uuid, p_status text, p_user uuid default a()) returns text language sql as $$
+    select concat_ws(' ', success, reason, amount, coalesce(entry_no, -1), balance_after, replayed)
+    from billing.set_account_status(p_actor, p_user, p_status, 'a try')
+$$;
+
+select is(does(admin(), 'frozen'), 't 0 -1 5.00 f', 'an admin freezes an account');
+select is((billing.get_account(a())).status, 'frozen', 'which is frozen');
+select is(does(admin(), 'frozen'), 't 0 -1 5.00 f', 'once more is fine');
+select is(does(a(), 'active'), 'f not_an_admin 0 -1 5.00 f', 'a user does not unfreeze it');
+select is((billing.get_account(a())).status, 'frozen', 'it is frozen still');
+select is(does(admin(), 'active'), 't 0 -1 5.00 f', 'an admin does');
+select is(
+    (select count(*) from billing.credit_grants where user_id = a()), 1::bigint, 'the period''s grant is not made twice'
+);
+select rows_are(
+    $$
+    select admin_user_id, action, amount, reason, outcome, details from billing.admin_actions_log
+    where target_user_id = a() and admin_user_id <> chief() and (details ->> 'before') <> 'active'
+        and (details ->> 'after') <> 'frozen'
+    order by outcome
+    $$,
+    $$
+    values
+        (admin(), 'set_account_status', null::numeric, 'a try', 'done', '{"before": "frozen", "after": "active"}'::jsonb),
+        (a(), 'set_account_status', null, 'a try', 'not_an_admin', '{"before": "frozen", "after": "active"}')
+    $$,
+    'the log tells both'
+);
+
+-- Closing ------------------------------------------------------------------------------------------------------------
+
+select billing.hold_credits(a(), 1) \g /dev/null
+select is(does(admin(), 'closed'), 'f account_has_holds 0 -1 5.00 f', 'an account with live holds is not closed');
+select is((billing.get_account(a())).status, 'active', 'and stays as it was');
+set local tap.now = '2025-03-10 12:15+00';
+select is(does(admin(), 'closed'), 't 0 -1 5.00 f', 'overdue ones do not count');
+select is((billing.get_account(a())).balance, 5.00, 'what a closed account holds stays there');
+select is(does(admin(), 'active'), 't 0 -1 5.00 f', 'it can be reopened');
+select is((billing.deduct_credits(a(), 5)).success, true, 'with its credits');
+
+-- Catching up --------------------------------------------------------------------------------------------------------
+
+insert into billing.billing_tiers (name, display_name, monthly_credits, price_cents, rank)
+values ('lasting', 'Lasting', 7, 0, 100);
+select billing.open_account(b(), 'lasting') \g /dev/null
+select is(does(admin(), 'frozen', b()), 't 0 -1 7 f', 'an account is frozen');
+set local tap.now = '2025-06-10 12:00+00';
+select is(does(admin(), 'active', b()), 't 0 -1 28 f', 'becoming active it gets the grants of the three months it missed');
+select rows_are(
+    'select reference_id, amount from billing.credit_grants where user_id = b() order by grant_no',
+    $$values ('2025-03', 7), ('2025-04', 7), ('2025-05', 7), ('2025-06', 7)$$,
+    'R08: one for each period, in order; R29: and none takes what is there'
+);
+select is(does(admin(), 'active', b()), 't 0 -1 28 f', 'R08: once');
+select is(does(admin(), 'active'), 't 0 -1 5.00 f', 'grants that would have expired already are skipped');
+select is(
+    (select max(reference_id) || ' ' || count(*) from billing.credit_grants where user_id = a()), '2025-06 2',
+    'of a monthly tier only the current one is made'
+);
+set local tap.now = '2025-12-31 23:59:59+00';
+select is(does(admin(), 'active', b()), 't 0 -1 70 f', 'R30: until December');
+set local tap.now = '2026-01-31 00:00+00';
+select is(does(admin(), 'active', b()), 't 0 -1 77 f', 'R30: and on into January');
+select is(
+    (select granted_through from billing.credit_accounts where user_id = b()), '2026-01-01', 'R30: on the 31st too'
+);
+
+-- A cap --------------------------------------------------------------------------------------------------------------
+
+update billing.billing_tiers set rollover_cap = 10 where name = 'lasting';
+select billing.grant_credits(b(), 100, 'promotion') \g /dev/null
+select billing.deduct_credits(b(), 1) \g /dev/null
+select billing.hold_credits(b(), 170, '30 days') \g /dev/null
+set local tap.now = '2026-02-01 00:00+00';
+select is(does(admin(), 'active', b()), 't 0 -1 177 f', 'above the cap unspent tier credits expire, but not what is held');
+select billing.release_hold(b(), (select hold_id from billing.list_holds(b()))) \g /dev/null
+set local tap.now = '2026-03-01 00:00+00';
+select is(does(admin(), 'active', b()), 't 0 -1 117 f', 'R29: nor what was given by other means');
+select is(
+    (select sum(remaining) from billing.credit_grants where user_id = b() and source = 'tier_grant'), 17::numeric,
+    'the cap, and the new grant'
+);
+
+select throws_ok('select billing.set_account_status(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
+from (values
+    ('null, a(), ''frozen'', ''r''', 'UC400', 'invalid_request'),
+    ('admin(), null, ''frozen'', ''r''', 'UC400', 'invalid_request'),
+    ('admin(), a(), ''frozen'', repeat(''r'', 2001)', 'UC400', 'invalid_request'),
+    ('admin(), nobody(), ''frozen'', ''r''', 'UC404', 'account_not_found'),
+    ('admin(), a(), ''frozen'', null', 'UC422', 'reason_required'),
+    ('admin(), a(), ''frozen'', '' ''', 'UC422', 'reason_required'),
+    ('admin(), a(), ''suspended'', ''r''', 'UC422', 'unknown_status'),
+    ('admin(), a(), null, ''r''', 'UC422', 'unknown_status')
+) c (arguments, code, name);
+select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
+
+select * from finish();
+rollback;

@@ -1,0 +1,71 @@
+-- The ledger of an account, the newest first, page by page, all of it or one type.
+\ir ../setup.psql
+
+select billing.open_account(a()) \g /dev/null
+select billing.open_account(b()) \g /dev/null
+select billing.deduct_credits(a(), 1, 'd', 't', 'i', 'k', '{"x": 1}') \g /dev/null
+select billing.grant_credits(a(), 10, 'promotion') \g /dev/null
+select billing.deduct_credits(a(), 1000) \g /dev/null
+select billing.deduct_credits(b(), 1) \g /dev/null
+
+select rows_are(
+    $$
+    select user_id, type, amount, balance_after, description, reference_type, reference_id, idempotency_key, metadata, actor,
+        created_at, grant_no, reversed_entry_no, length(entry_hash)
+    from billing.list_entries(a()) where entry_no = 2
+    $$,
+    $$
+    values (a(), 'usage', -1, 4, 'd', 't', 'i', 'k', '{"x": 1}'::jsonb, null, '2025-03-10 12:00+00'::timestamptz, null,
+        null, 64)
+    $$,
+    'an entry with everything'
+);
+create function told(p_before bigint default null, p_limit int default 50, p_type text default null) returns text
+language sql as
+$$select coalesce(string_agg(entry_no::text, ' '), '') from billing.list_entries(a(), p_before, p_limit, p_type)$$;
+select is(told(), '4 3 2 1', 'the newest first');
+select is(told(p_limit => 2), '4 3', 'a page');
+select is(told(3, 2), '2 1', 'and the next');
+select is(told(1), '', 'before the first there is none');
+select is(told(0), '', 'nor before that');
+select is(told(p_type => 'usage'), '4 2', 'one type');
+select is(told(4, 1, 'usage'), '2', 'paged');
+select is(told(p_type => 'adjustment'), '3', 'another one');
+select is(told(3, 50, 'adjustment'), '', 'before it there is none');
+select is(told(p_type => 'gift'), '', 'nor of a type that there is not');
+select is(
+    (select bool_and(e.entry_hash = encode(l.entry_hash, 'hex')) from billing.list_entries(a()) e
+        join billing.credit_ledger l on l.user_id = a() and l.entry_no = e.entry_no), true, 'the hash is hexadecimal'
+);
+-- Enough entries for the planner to have a choice.
+select count(*) from generate_series(1, 3000) n cross join lateral billing.deduct_credits(a(), 0.0001 * (n / n)) \g /dev/null
+set local role billing_owner;
+analyze billing.credit_ledger;
+reset role;
+create function pages_read(p_query text) returns integer language plpgsql as $$
+declare
+    v_plan json;
+begin
+    -- Twice: the first call also reads the catalogue, for its plans.
+    execute p_query;
+    execute 'explain (analyze, buffers, format json) ' || p_query into v_plan;
+    return v_plan #>> '{0,Plan,Shared Hit Blocks}';
+end
+$$;
+select cmp_ok(
+    pages_read('select billing.list_entries(a(), null, 50, ''tier_grant'')'), '<', 20,
+    'R32: a page of a rare type reads no more than it shows'
+);
+select cmp_ok(pages_read('select billing.list_entries(a(), 1500)'), '<', 80, 'R32: nor does one in the middle');
+
+select throws_ok('select billing.list_entries(' || arguments || ')', code, name, name || ': ' || arguments)
+from (values
+    ('null', 'UC400', 'invalid_request'),
+    ('nobody()', 'UC404', 'account_not_found'),
+    ('a(), null, 0', 'UC422', 'limit_out_of_range'),
+    ('a(), null, 501', 'UC422', 'limit_out_of_range'),
+    ('a(), null, null', 'UC422', 'limit_out_of_range')
+) c (arguments, code, name);
+
+select * from finish();
+rollback;
