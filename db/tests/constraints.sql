@@ -5,28 +5,41 @@ select * from no_plan();
 create temp table tried (constraint_name text);
 grant all on tried to public;
 
--- The statement breaks exactly this rule: PostgreSQL names the first broken one in the order of their names.
+-- The statement breaks exactly this rule, of a table or of a domain: PostgreSQL names the first broken one.
 create function pg_temp.refuses(p_constraint text, p_statement text, p_case text) returns text
 language plpgsql as $$
 declare
-    v_kind  "char";
-    v_table text;
+    v_message text;
+    v_code    text;
 begin
     insert into tried values (p_constraint);
-    select contype, conrelid::regclass::text into v_kind, v_table
-    from pg_constraint where conname = p_constraint and connamespace = 'billing'::regnamespace;
-    v_table := split_part(v_table, '.', -1);
-    return throws_ok(
-        p_statement,
-        case v_kind when 'c' then '23514' else '23505' end,
-        case v_kind
-            when 'c' then format('new row for relation "%s" violates check constraint "%s"', v_table, p_constraint)
-            else format('duplicate key value violates unique constraint "%s"', p_constraint)
+    select
+        case
+            when contype <> 'c' then format('duplicate key value violates unique constraint "%s"', conname)
+            when contypid <> 0 then format(
+                'value for domain %s violates check constraint "%s"', format_type(contypid, null), conname
+            )
+            else format(
+                'new row for relation "%s" violates check constraint "%s"', split_part(conrelid::regclass::text, '.', -1),
+                conname
+            )
         end,
-        format('%s: %s', p_constraint, left(p_case, 80))
-    );
+        case contype when 'c' then '23514' else '23505' end
+    into v_message, v_code
+    from pg_constraint
+    where conname = p_constraint and connamespace = 'billing'::regnamespace;
+    return throws_ok(p_statement, v_code, v_message, format('%s: %s', p_constraint, left(p_case, 80)));
 end
 $$;
+
+-- What no column of credits takes.
+create temp view bad_credits as
+select *
+from (values
+    ('credits_not_negative', '-0.000000001'), ('credits_not_negative', '-infinity'), ('credits_exact', 'NaN'),
+    ('credits_exact', 'infinity'), ('credits_exact', '0.0000000001'), ('credits_exact', '1000000000000000.1')
+) v (name, value);
+grant select on bad_credits to public;
 
 -- One row of each table, by the functions themselves.
 select billing.bootstrap_super_admin('00000000-0000-0000-0000-0000000000ad') \g /dev/null
@@ -42,36 +55,17 @@ set local role billing_owner;
 
 -- Accounts -----------------------------------------------------------------------------------------------------------
 
+select pg_temp.refuses(
+    name, format('update billing.credit_accounts set %I = %L', column_name, value), format('%s = %s', column_name, value)
+)
+from bad_credits, unnest(array['balance', 'held', 'debt', 'used_total', 'settled_total']) column_name;
 select pg_temp.refuses(name, 'update billing.credit_accounts set ' || assignment, assignment)
 from (values
-    ('account_balance_not_negative', 'held = 0, balance = -0.000000001'),
-    ('account_balance_not_negative', 'held = 0, balance = ''-infinity'''),
-    ('account_amounts_exact', 'balance = ''NaN'''),
-    ('account_amounts_exact', 'balance = ''infinity'''),
-    ('account_amounts_exact', 'balance = 1000000000000000.1'),
-    ('account_amounts_exact', 'balance = 30.0000000001'),
     ('account_held_within_balance', 'held = balance + 0.000000001'),
-    ('account_held_within_balance', 'held = -1'),
-    ('account_held_within_balance', 'held = ''NaN'''),
-    ('account_held_within_balance', 'held = ''infinity'''),
-    ('account_amounts_exact', 'held = 0.0000000001'),
-    ('account_debt_not_negative', 'debt = -1'),
-    ('account_debt_not_negative', 'debt = ''-infinity'''),
-    ('account_amounts_exact', 'debt = ''NaN'''),
-    ('account_amounts_exact', 'debt = ''infinity'''),
-    ('account_amounts_exact', 'debt = 0.0000000001'),
-    ('account_amounts_exact', 'debt = 1000000000000000.1'),
+    ('account_held_within_balance', 'balance = held - 0.000000001'),
     ('account_settled_within_used', 'used_total = settled_total - 0.000000001'),
-    ('account_settled_within_used', 'settled_total = -1'),
     ('account_settled_within_used', 'settled_total = used_total + 0.000000001'),
-    ('account_settled_within_used', 'settled_total = ''NaN'''),
-    ('account_amounts_exact', 'used_total = ''NaN'''),
-    ('account_amounts_exact', 'used_total = ''infinity'''),
-    ('account_amounts_exact', 'used_total = 2.0000000001'),
-    ('account_amounts_exact', 'used_total = 1000000000000000.1'),
-    ('account_amounts_exact', 'settled_total = 0.0000000001'),
-    ('account_status_known', 'status = ''suspended'''),
-    ('account_times_in_order', 'updated_at = created_at - interval ''1 microsecond''')
+    ('account_status_known', 'status = ''suspended''')
 ) c (name, assignment);
 select lives_ok(
     'update billing.credit_accounts set balance = 1000000000000000, held = 0.000000001, debt = 0.000000001',
@@ -102,49 +96,44 @@ create function pg_temp.entry(p_changes text) returns text language sql as $$
     )
 $$;
 select lives_ok(pg_temp.entry('"reference_type": "r"'), 'a good entry passes');
+select pg_temp.refuses(
+    name, pg_temp.entry(format('"%s": "%s"', column_name, value)), format('%s = %s', column_name, value)
+)
+from bad_credits, unnest(array['balance_after', 'used_after']) column_name;
 select pg_temp.refuses(name, pg_temp.entry(changes), changes)
 from (values
-    ('entry_number_positive', '"entry_no": 0'),
     ('entry_type_known', '"type": "gift"'),
-    ('entry_amount_exact', '"amount": "NaN"'),
-    ('entry_amount_exact', '"amount": "infinity"'),
-    ('entry_amount_exact', '"amount": "-infinity", "type": "usage"'),
-    ('entry_amount_exact', '"amount": 1.0000000001'),
-    ('entry_amount_exact', '"amount": 1000000000000.1'),
-    ('entry_amount_exact', '"amount": -1000000000000.1'),
-    ('entry_sign_fits_type', '"amount": 1, "type": "usage"'),
-    ('entry_sign_fits_type', '"amount": 0, "type": "expiry", "grant_no": 1'),
-    ('entry_sign_fits_type', '"amount": 1, "type": "clawback", "grant_no": 1'),
-    ('entry_sign_fits_type', '"amount": 1, "type": "debt_repayment", "grant_no": 1'),
-    ('entry_sign_fits_type', '"amount": 1, "type": "rollback"'),
-    ('entry_sign_fits_type', '"amount": 0, "type": "adjustment"'),
-    ('entry_sign_fits_type', '"amount": 0, "type": "tier_grant"'),
-    ('entry_sign_fits_type', '"amount": -1, "type": "purchase"'),
-    ('entry_sign_fits_type', '"amount": -1, "type": "refund"'),
-    ('entry_sign_fits_type', '"amount": -1, "type": "trial_grant"'),
-    ('entry_sign_fits_type', '"amount": -1, "type": "migration"'),
-    ('entry_sign_fits_type', '"amount": -1, "type": "reversal", "reversed_entry_no": 99'),
-    ('entry_balance_exact', '"balance_after": -1'),
-    ('entry_balance_exact', '"balance_after": "NaN"'),
-    ('entry_balance_exact', '"balance_after": "infinity"'),
-    ('entry_balance_exact', '"balance_after": 1.0000000001'),
-    ('entry_balance_exact', '"balance_after": 1000000000000000.1'),
-    ('entry_used_exact', '"used_after": -1'),
-    ('entry_used_exact', '"used_after": "NaN"'),
-    ('entry_used_exact', '"used_after": "infinity"'),
-    ('entry_used_exact', '"used_after": 0.0000000001'),
-    ('entry_used_exact', '"used_after": 1000000000000000.1'),
-    ('entry_names_its_lot', '"type": "expiry", "amount": -1'),
-    ('entry_names_its_lot', '"grant_no": 1'),
-    ('entry_names_what_it_reverses', '"type": "reversal"'),
-    ('entry_names_what_it_reverses', '"reversed_entry_no": 99'),
-    ('entry_key_well_formed', '"idempotency_key": ""'),
-    ('entry_key_well_formed', format('"idempotency_key": "%s"', repeat('k', 201))),
-    ('entry_texts_bounded', format('"reference_type": "%s"', repeat('r', 201))),
-    ('entry_texts_bounded', format('"reference_id": "%s"', repeat('r', 201))),
-    ('entry_texts_bounded', format('"description": "%s"', repeat('d', 2001))),
-    ('entry_metadata_is_object', '"metadata": [1]'),
-    ('entry_hash_is_sha256', '"entry_hash": "\\x00"')
+    ('signed_credits_exact', '"amount": "NaN"'),
+    ('signed_credits_exact', '"amount": "infinity"'),
+    ('signed_credits_exact', '"amount": "-infinity", "type": "usage"'),
+    ('signed_credits_exact', '"amount": 1.0000000001'),
+    ('signed_credits_exact', '"amount": 1000000000000.1'),
+    ('signed_credits_exact', '"amount": -1000000000000.1, "type": "usage"'),
+    ('entry_fits_its_type', '"amount": 1, "type": "usage"'),
+    ('entry_fits_its_type', '"amount": 0, "type": "expiry", "grant_no": 1'),
+    ('entry_fits_its_type', '"amount": 1, "type": "clawback", "grant_no": 1'),
+    ('entry_fits_its_type', '"amount": 1, "type": "debt_repayment", "grant_no": 1'),
+    ('entry_fits_its_type', '"amount": 1, "type": "rollback"'),
+    ('entry_fits_its_type', '"amount": 0, "type": "adjustment"'),
+    ('entry_fits_its_type', '"amount": 0, "type": "tier_grant"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "purchase"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "refund"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "trial_grant"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "migration"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "reversal", "reversed_entry_no": 99'),
+    ('entry_fits_its_type', '"amount": -1, "type": "expiry"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "clawback"'),
+    ('entry_fits_its_type', '"amount": -1, "type": "debt_repayment"'),
+    ('entry_fits_its_type', '"grant_no": 1'),
+    ('entry_fits_its_type', '"type": "reversal"'),
+    ('entry_fits_its_type', '"reversed_entry_no": 99'),
+    ('idempotency_key_well_formed', '"idempotency_key": ""'),
+    ('idempotency_key_well_formed', format('"idempotency_key": "%s"', repeat('k', 201))),
+    ('short_text_bounded', format('"reference_type": "%s"', repeat('r', 201))),
+    ('short_text_bounded', format('"reference_id": "%s"', repeat('r', 201))),
+    ('long_text_bounded', format('"description": "%s"', repeat('d', 2001))),
+    ('json_is_object', '"metadata": [1]'),
+    ('sha256_has_32_bytes', '"entry_hash": "\\x00"')
 ) c (name, changes);
 select throws_ok(pg_temp.entry('"entry_no": 3'), '23505', null, 'an account''s entry has a number of its own');
 select throws_ok(
@@ -166,22 +155,21 @@ create function pg_temp.lot(p_changes text) returns text language sql as $$
     )
 $$;
 select lives_ok(pg_temp.lot('"priority": 0'), 'a good lot passes');
+select pg_temp.refuses(
+    name, pg_temp.lot(format('"%s": "%s"', column_name, value)), format('%s = %s', column_name, value)
+)
+from bad_credits, unnest(array['amount', 'remaining']) column_name;
 select pg_temp.refuses(name, pg_temp.lot(changes), changes)
 from (values
     ('lot_number_positive', '"grant_no": 0'),
     ('lot_source_known', '"source": "gift"'),
-    ('lot_amount_exact', '"amount": 0, "remaining": 0'),
-    ('lot_amount_exact', '"amount": "NaN"'),
-    ('lot_amount_exact', '"amount": "infinity"'),
-    ('lot_amount_exact', '"amount": 11.0000000001'),
-    ('lot_amount_exact', '"amount": 1000000000000.1'),
-    ('lot_remaining_within_amount', '"remaining": -0.000000001'),
+    ('lot_amount_positive', '"amount": 0, "remaining": 0'),
     ('lot_remaining_within_amount', '"remaining": 10.000000001'),
-    ('lot_remaining_within_amount', '"remaining": "NaN"'),
-    ('lot_remaining_within_amount', '"remaining": 0.0000000001'),
     ('lot_expires_after_grant', '"granted_at": "2025-01-01 00:00+00", "expires_at": "2025-01-01 00:00+00"'),
     ('lot_priority_bounded', '"priority": -1'),
-    ('lot_priority_bounded', '"priority": 1001')
+    ('lot_priority_bounded', '"priority": 1001'),
+    ('short_text_bounded', format('"reference_type": "%s"', repeat('r', 201))),
+    ('short_text_bounded', format('"reference_id": "%s"', repeat('r', 201)))
 ) c (name, changes);
 select throws_ok(
     pg_temp.lot('"grant_no": 101, "entry_no": 999'), '23503', null, 'a lot was brought by an entry'
@@ -196,17 +184,12 @@ create function pg_temp.burn(p_changes text) returns text language sql as $$
         '{' || p_changes || '}'
     )
 $$;
-select pg_temp.refuses(name, pg_temp.burn(changes), changes)
-from (values
-    ('burn_from_not_negative', '"from_used": -1, "to_used": 9'),
-    ('burn_from_not_negative', '"from_used": 8.0000000001, "to_used": 9'),
-    ('burn_has_length', '"from_used": 9, "to_used": 9'),
-    ('burn_has_length', '"from_used": "NaN", "to_used": "NaN"'),
-    ('burn_has_length', '"from_used": 9, "to_used": "NaN"'),
-    ('burn_has_length', '"from_used": 9, "to_used": "infinity"'),
-    ('burn_has_length', '"from_used": 9, "to_used": 9.0000000001'),
-    ('burn_has_length', '"from_used": 9, "to_used": 1000000000000000.1')
-) c (name, changes);
+select pg_temp.refuses(
+    name, pg_temp.burn(format('"%s": "%s"', column_name, value)), format('%s = %s', column_name, value)
+)
+from bad_credits, unnest(array['from_used', 'to_used']) column_name;
+select pg_temp.refuses('burn_has_length', pg_temp.burn(changes), changes)
+from unnest(array['"from_used": 9, "to_used": 9', '"from_used": 9, "to_used": 8.999999999']) changes;
 select throws_ok(
     pg_temp.burn('"from_used": 1'), '23505', null, 'a point of the usage axis is the end of one stretch only'
 );
@@ -214,29 +197,24 @@ select throws_ok(pg_temp.burn('"from_used": 9, "to_used": 10, "grant_no": 999'),
 
 -- Holds --------------------------------------------------------------------------------------------------------------
 
+select pg_temp.refuses(
+    name, format('update billing.credit_holds set %I = %L', column_name, value), format('%s = %s', column_name, value)
+)
+from bad_credits, unnest(array['amount', 'captured']) column_name;
 select pg_temp.refuses(name, 'update billing.credit_holds set ' || assignment, assignment)
 from (values
-    ('hold_amount_exact', 'amount = 0'),
-    ('hold_amount_exact', 'amount = ''NaN'''),
-    ('hold_amount_exact', 'amount = ''infinity'''),
-    ('hold_amount_exact', 'amount = 1.0000000001'),
-    ('hold_amount_exact', 'amount = 1000000000000.1'),
+    ('hold_amount_positive', 'amount = 0'),
     ('hold_captured_by_an_entry', 'captured = 1'),
     ('hold_captured_by_an_entry', 'status = ''captured'', ended_at = now(), captured = 1'),
     ('hold_captured_by_an_entry', 'status = ''captured'', ended_at = now(), entry_no = 2'),
     ('hold_captured_by_an_entry', 'entry_no = 2'),
-    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = ''NaN'''),
-    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = ''infinity'''),
-    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = 1.0000000001'),
-    ('hold_captured_exact', 'status = ''captured'', ended_at = now(), entry_no = 2, captured = 1000000000000.1'),
-    ('hold_captured_exact', 'captured = -1'),
     ('hold_status_known', 'status = ''lost'', ended_at = now()'),
     ('hold_ended_when_not_active', 'status = ''released'''),
     ('hold_ended_when_not_active', 'ended_at = now()'),
     ('hold_expires_after_creation', 'expires_at = created_at'),
-    ('hold_key_well_formed', 'idempotency_key = '''''),
-    ('hold_key_well_formed', 'idempotency_key = repeat(''k'', 201)'),
-    ('hold_description_bounded', 'description = repeat(''d'', 2001)')
+    ('idempotency_key_well_formed', 'idempotency_key = '''''),
+    ('idempotency_key_well_formed', 'idempotency_key = repeat(''k'', 201)'),
+    ('long_text_bounded', 'description = repeat(''d'', 2001)')
 ) c (name, assignment);
 select throws_ok(
     $$
@@ -334,7 +312,7 @@ select throws_ok(
 
 select is_empty(
     $$
-    select conrelid::regclass, conname from pg_constraint
+    select conrelid::regclass, contypid::regtype, conname from pg_constraint
     where connamespace = 'billing'::regnamespace and contype in ('c', 'u', 'x')
         and conname not in (select constraint_name from tried)
     $$,

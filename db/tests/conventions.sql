@@ -14,9 +14,14 @@ from pg_class c
 join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('billing', 'billing_private');
 
 create temp view columns as
-select r.oid, r.relation, r.relkind, a.attnum, a.attname, a.atttypid::regtype as type, a.atttypmod, a.attidentity
+select
+    r.oid, r.relation, r.relkind, a.attnum, a.attname, a.attidentity, a.atttypid::regtype as declared,
+    -- What stands behind a domain.
+    coalesce(nullif(t.typbasetype, 0), a.atttypid)::regtype as type,
+    case when t.typbasetype <> 0 then t.typtypmod else a.atttypmod end as typmod
 from relations r
 join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+join pg_type t on t.oid = a.atttypid
 where r.relkind in ('r', 'p', 'v', 'm', 'c');
 
 -- The tables that are meant to be distributed by their user.
@@ -149,12 +154,12 @@ select is_empty(
     'billing_owner owns everything'
 );
 select is_empty(
-    $$select relation, attname from columns where type = 'numeric'::regtype and atttypmod <> -1$$,
+    $$select relation, attname from columns where type = 'numeric'::regtype and typmod <> -1$$,
     'R01: no numeric column or member has a scale that would round before a CHECK sees the value'
 );
 select is_empty(
     $$
-    select relation, attname, type from columns
+    select relation, attname, declared from columns
     where relkind in ('r', 'c') and type not in (
         'boolean', 'integer', 'bigint', 'numeric', 'text', 'uuid', 'jsonb', 'bytea', 'date', 'interval',
         'timestamptz', 'text[]'
@@ -171,6 +176,21 @@ select is_empty(
         ))
     $$,
     'every table, view and composite type has a comment'
+);
+select is_empty(
+    $$
+    select t.oid::regtype from pg_type t join pg_namespace n on n.oid = t.typnamespace
+    where n.nspname in ('billing', 'billing_private') and t.typtype in ('d', 'e')
+        and coalesce(obj_description(t.oid, 'pg_type'), '') !~ '\S'
+    $$,
+    'every domain has a comment'
+);
+select is_empty(
+    $$
+    select relation, attname, declared from columns
+    where relkind = 'c' and relation::text ~ '^(billing\.)?[a-z_]+$' and declared <> type
+    $$,
+    'the types that functions return are of plain types, which every client knows'
 );
 select is_empty(
     $$

@@ -1,0 +1,532 @@
+"""Defects of real credit systems (by their R number), where it takes sessions, crashes, time or bulk to show them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from db.tests.sessions import (
+    account,
+    calls,
+    entries,
+    findings,
+    in_background,
+    new_account,
+    new_admin,
+    together,
+    wait_until_blocked,
+    wait_until_gone,
+)
+
+DEDUCT = "select * from billing.deduct_credits(%s, %s)"
+KEYED = "select * from billing.deduct_credits(%s, %s, p_idempotency_key => %s)"
+SMALLEST = Decimal("0.000000001")
+
+
+def row(conn: psycopg.Connection, query: str, *parameters: Any) -> Any:
+    return conn.execute(query, parameters).fetchone()
+
+
+def change_tier(conn: psycopg.Connection, admin: UUID, user: UUID, tier: str) -> Any:
+    return row(conn, "select * from billing.change_tier(%s, %s, %s, 'a regression')", admin, user, tier)
+
+
+def lots(conn: psycopg.Connection, user: UUID) -> list[Any]:
+    return conn.execute("select * from billing.list_grants(%s)", [user]).fetchall()
+
+
+def test_r01_every_call_under_half_a_cent_counts(database, conn):
+    """R01: a thousand of the smallest amounts, from several sessions, cost exactly a thousand times that."""
+    user = new_account(conn, 1)
+    items = json.dumps([{"user_id": str(user), "amount": f"{SMALLEST:f}"}] * 100)
+    together(database, calls("select * from billing.deduct_credits_batch(%s)", items, times=10))
+    assert account(conn, user).balance == 1 - 1000 * SMALLEST
+    assert sum(entry.amount for entry in entries(conn, user)) == 1 - 1000 * SMALLEST
+
+
+def test_r02_ledger_and_balance_keep_the_same_digits(conn):
+    """R02: no type modifier anywhere rounds one of the two: columns have none, and a tenth place is refused by name."""
+    rounding = conn.execute(
+        """select attrelid::regclass, attname from pg_attribute
+           where atttypid = 'numeric'::regtype and atttypmod <> -1 and not attisdropped
+               and attrelid in (
+                   select oid from pg_class
+                   where relnamespace in ('billing'::regnamespace, 'billing_private'::regnamespace)
+               )"""
+    ).fetchall()
+    assert rounding == []
+    user = new_account(conn, "1.999999999")
+    assert row(conn, DEDUCT, user, Decimal("0.123456789")).balance_after == Decimal("1.876543210")
+    assert [entry.amount for entry in entries(conn, user)] == [Decimal("1.999999999"), Decimal("-0.123456789")]
+    with pytest.raises(psycopg.Error, match="amount_too_precise"):
+        row(conn, DEDUCT, user, Decimal("0.1234567891"))
+
+
+def test_r03_no_account_runs_below_zero(database, conn):
+    """R03: the floor is a constraint, and sessions with amounts that do not divide the balance never reach below it."""
+    user = new_account(conn, 10)
+    together(database, [job for number in range(20) for job in calls(DEDUCT, user, Decimal(number + 1) / 3 + 1 // 3)])
+    assert min(entry.balance_after for entry in entries(conn, user)) >= 0
+    with pytest.raises(errors.CheckViolation):
+        conn.execute("update billing.credit_accounts set balance = -0.000000001 where user_id = %s", [user])
+
+
+def test_r04_usage_beyond_zero_leaves_a_trace(database, conn):
+    """R04: an empty account records every refused call, with what it asked for."""
+    user = new_account(conn)
+    together(database, calls(DEDUCT, user, Decimal("29.4"), times=20))
+    refused = entries(conn, user, "usage")
+    assert [entry.amount for entry in refused] == [0] * 20
+    assert sum(Decimal(str(entry.metadata["asked"])) for entry in refused) == 588
+    assert account(conn, user).balance == 0
+
+
+def test_r05_one_function_has_one_signature(conn):
+    """R05: no name is overloaded, so no caller meets a version without the guard."""
+    overloaded = conn.execute(
+        """select proname from pg_proc
+           where pronamespace in ('billing'::regnamespace, 'billing_private'::regnamespace)
+           group by pronamespace, proname having count(*) > 1"""
+    ).fetchall()
+    assert overloaded == []
+
+
+def test_r06_a_retry_after_a_lost_answer_charges_once(database, conn):
+    """R06: the deduction commits, the connection breaks before the answer, the client tries again."""
+    user = new_account(conn, 10)
+    lost = database.connect("billing_api")
+    lost.pgconn.send_query_params(
+        b"select billing.deduct_credits($1, 4, p_idempotency_key => 'k')", [str(user).encode()]
+    )
+    wait_until_idle(conn, lost.info.backend_pid)
+    lost.pgconn.finish()
+    again = row(conn, KEYED, user, 4, "k")
+    assert (again.success, again.replayed, again.amount) == (True, True, 4)
+    assert account(conn, user).balance == 6
+
+
+def wait_until_idle(observer: psycopg.Connection, pid: int) -> None:
+    """Return once a backend has finished its statement."""
+    query = "select from pg_stat_activity where pid = %s and state = 'idle' and query like '%%deduct_credits%%'"
+    for _ in range(6000):
+        if observer.execute(query, [pid]).rowcount:
+            return
+        observer.execute("select pg_sleep(0.005)")
+    raise AssertionError("the statement does not end")
+
+
+def test_r07_a_key_is_bound_for_ever(database, conn, clock):
+    """R07: a grant that is retried at once by many, and again years later, happens once."""
+    user = new_account(conn)
+    grant = "select * from billing.grant_credits(%s, 5, 'promotion', p_idempotency_key => 'welcome')"
+    together(database, calls(grant, user, times=10))
+    clock.advance(days=3 * 365)
+    late = together(database, calls(grant, user, times=10))
+    assert [result.replayed for result in late] == [True] * 10
+    assert account(conn, user).balance == 5
+
+
+def test_r11_up_and_down_mints_nothing(conn, clock):
+    """R11: a period's grants are those of its highest tier, however often it changes; a downgrade takes nothing."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user, admin = uuid4(), new_admin(conn)
+    conn.execute("select billing.open_account(%s, 'free')", [user])
+    for tier in ["tier_6_50", "free", "tier_6_50", "tier_2_20", "tier_12_100", "free", "tier_12_100"]:
+        change_tier(conn, admin, user, tier)
+        clock.advance(hours=7)
+    assert [entry.amount for entry in entries(conn, user, "tier_grant")] == [5, 50, 50]
+    clock.freeze(datetime(2030, 5, 1, tzinfo=UTC))
+    change_tier(conn, admin, user, "free")
+    assert account(conn, user).balance == 105
+
+
+def test_r12_every_month_of_a_year_is_granted_once(conn, clock):
+    """R12: who was away for a year gets each month, at the tier of those months; months that are over have expired."""
+    admin = new_admin(conn)
+    for lifetime, left, grants in [(None, 13 * 25, 13), (timedelta(days=45), 2 * 25, 3), (timedelta(days=10), 0, 1)]:
+        clock.freeze(datetime(2030, 1, 1, tzinfo=UTC))
+        conn.execute("update billing.billing_tiers set grant_expires_after = %s where name = 'tier_2_20'", [lifetime])
+        user = uuid4()
+        conn.execute("select billing.open_account(%s, 'tier_2_20')", [user])
+        # The eleventh: a lot of December lives on if it lasts 45 days, one of January is over if it lasts 10.
+        clock.freeze(datetime(2031, 1, 11, tzinfo=UTC))
+        change_tier(conn, admin, user, "tier_2_20")
+        assert account(conn, user).balance == left
+        assert len(entries(conn, user, "tier_grant")) == grants
+    assert findings(conn) == []
+
+
+def test_r15_a_refunded_deduction_gives_back_credits_that_expire(conn, clock):
+    """R15: what comes back has the priority and expiry of what was burned; what expired meanwhile gets a grace."""
+    now = clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user, admin = new_account(conn, 10), new_admin(conn)
+    monthly = "select billing.grant_credits(%s, 5, 'trial_grant', p_expires_at => %s)"
+    conn.execute(monthly, [user, now + timedelta(days=3)])
+    reverse = "select * from billing.reverse_entry(%s, %s, %s, 'a regression')"
+    spent = [row(conn, DEDUCT, user, amount).entry_no for amount in (4, 3)]
+    row(conn, reverse, admin, user, spent[0])
+    assert [(lot.remaining, lot.priority, lot.expires_at) for lot in lots(conn, user)] == [
+        (4, 10, now + timedelta(days=3)),
+        (8, 50, None),
+    ]
+    later = clock.advance(days=3)
+    assert account(conn, user).balance == 8
+    row(conn, reverse, admin, user, spent[1])
+    assert [(lot.remaining, lot.priority, lot.expires_at) for lot in lots(conn, user)] == [
+        (1, 10, later + timedelta(days=7)),
+        (8, 50, None),
+        (2, 50, None),
+    ]
+    clock.advance(days=7)
+    assert account(conn, user).balance == 10
+    assert findings(conn) == []
+
+
+def test_r19_a_failed_call_leaves_nothing_to_build_on(database, conn):
+    """R19: whatever fails in the middle of a call undoes all of it; there is no half for a client to complete."""
+    user, admin = new_account(conn, 10), new_admin(conn)
+    before = row(conn, "select * from billing.credit_accounts where user_id = %s", user)
+    conn.execute(
+        """create function public.fail() returns trigger language plpgsql as 'begin raise exception ''full''; end';
+           create trigger fail before insert on billing.credit_ledger execute function public.fail();
+           create trigger fail before insert on billing.admin_actions_log execute function public.fail()"""
+    )
+    for query, parameters in [
+        (DEDUCT, [user, 1]),
+        (DEDUCT, [user, 100]),
+        ("select billing.grant_credits(%s, %s, 'promotion')", [user, 1]),
+        ("select billing.adjust_credits(%s, %s, %s, 'a regression')", [admin, user, -1]),
+        ("select billing.adjust_credits(%s, %s, %s, 'a regression')", [admin, user, 1]),
+    ]:
+        with pytest.raises(errors.RaiseException, match="full"):
+            conn.execute(query, parameters)
+    assert row(conn, "select * from billing.credit_accounts where user_id = %s", user) == before
+    assert row(conn, "select day_total from billing.user_roles where user_id = %s", admin).day_total == 0
+    assert findings(conn) == []
+
+
+def test_r20_a_database_error_is_no_refusal(database, conn):
+    """R20: a lock or statement that times out is raised as what it is, and no entry says that credits were missing."""
+    user = new_account(conn, 10)
+    with database.connect("billing_api", autocommit=False) as first, database.connect("billing_api") as second:
+        first.execute(DEDUCT, [user, 1])
+        second.execute("set lock_timeout = '20ms'")
+        with pytest.raises(errors.LockNotAvailable):
+            second.execute(DEDUCT, [user, 1])
+        second.execute("set lock_timeout = 0; set statement_timeout = '20ms'")
+        with pytest.raises(errors.QueryCanceled):
+            second.execute("select * from billing.hold_credits(%s, 1)", [user])
+        first.rollback()
+    assert [entry.amount for entry in entries(conn, user)] == [10]
+    assert account(conn, user).available == 10
+
+
+def test_r21_a_signed_in_user_moves_no_credits(database, conn):
+    """R21: a login without the API's role can execute none of the functions, with nobody's account id."""
+    user = new_account(conn, 10)
+    login = f"somebody_{uuid4().hex}"
+    conn.execute(f"create role {login} login; grant usage on schema billing, billing_private to {login}")
+    try:
+        with database.connect(login) as somebody:
+            for query in [
+                "select billing.deduct_credits(%s, 1)",
+                "select billing.grant_credits(%s, 1, 'promotion')",
+                "select billing.get_account(%s)",
+                "select billing_private.lock_account(%s)",
+                "select billing.bootstrap_super_admin(%s)",
+            ]:
+                with pytest.raises(errors.InsufficientPrivilege):
+                    somebody.execute(query, [user])
+            executable = somebody.execute(
+                """select oid::regprocedure from pg_proc
+                   where pronamespace in ('billing'::regnamespace, 'billing_private'::regnamespace)
+                       and has_function_privilege(oid, 'execute')"""
+            ).fetchall()
+            assert executable == []
+    finally:
+        conn.execute(f"drop owned by {login}; drop role {login}")
+
+
+@pytest.mark.parametrize(
+    ("query", "table"),
+    [
+        ("select billing.deduct_credits(%(user)s, 4)", "credit_ledger"),
+        ("select billing.deduct_credits(%(user)s, 400)", "credit_ledger"),
+        ("select billing.grant_credits(%(user)s, 4, 'refund')", "credit_grants"),
+        ("select billing.hold_credits(%(user)s, 4)", "credit_holds"),
+        ("select billing.adjust_credits(%(admin)s, %(user)s, -4, 'a regression')", "admin_actions_log"),
+        ("select billing.deduct_credits_batch(%(items)s)", "credit_ledger"),
+    ],
+    ids=["deduct", "refuse", "grant", "hold", "adjust", "batch"],
+)
+def test_r24_a_backend_that_dies_leaves_all_or_nothing(database, conn, query, table):
+    """R24: killed between two statements of one call, it leaves neither the entry nor the balance."""
+    user, admin = new_account(conn, 10), new_admin(conn)
+    items = json.dumps([{"user_id": str(user), "amount": 1}] * 3)
+    named = {"user": f"'{user}'", "admin": f"'{admin}'", "items": f"'{items}'"}
+    before = row(conn, "select * from billing.credit_accounts where user_id = %s", user)
+    victim = database.connect("billing_api")
+    pid = victim.info.backend_pid
+    with database.connect(autocommit=False) as barrier:
+        # Reading goes on, so the call comes as far as its own write to the table.
+        barrier.execute(f"lock table billing.{table} in share mode")
+        with in_background(victim, query % named) as dying:
+            wait_until_blocked(conn, victim)
+            conn.execute("select pg_terminate_backend(%s)", [pid])
+            wait_until_gone(conn, pid)
+            assert isinstance(dying.exception(30), psycopg.OperationalError)
+    victim.close()
+    assert row(conn, "select * from billing.credit_accounts where user_id = %s", user) == before
+    assert len(entries(conn, user)) == before.entry_count
+    assert findings(conn) == []
+    # The account is free again, at once.
+    conn.execute("set lock_timeout = '1s'")
+    assert row(conn, DEDUCT, user, 10).success
+
+
+def test_r24_a_client_that_dies_before_its_commit(database, conn):
+    """R24: entry and balance of an open transaction go together when the client goes."""
+    user = new_account(conn, 10)
+    client = database.connect("billing_api", autocommit=False)
+    assert client.execute(DEDUCT, [user, 4]).fetchone().success
+    pid = client.info.backend_pid
+    client.pgconn.finish()
+    wait_until_gone(conn, pid)
+    assert account(conn, user).balance == 10
+    assert len(entries(conn, user)) == 1
+
+
+def test_r25_expired_credits_are_gone_before_anyone_sweeps(database, conn, clock):
+    """R25: from the moment of the expiry nothing shows or spends them, and what was paid for stays."""
+    now = clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user = new_account(conn, 3)
+    end = now + timedelta(hours=1)
+    conn.execute("select billing.grant_credits(%s, 5, 'trial_grant', p_expires_at => %s)", [user, end])
+    clock.freeze(end - timedelta(microseconds=1))
+    assert account(conn, user).available == 8
+    clock.freeze(end)
+    assert account(conn, user).available == 3
+    assert not row(conn, "select * from billing.check_credits(%s, 3.000000001)", user).can_run
+    assert [lot.remaining for lot in lots(conn, user)] == [3]
+    assert len(entries(conn, user)) == 2, "reading has written something"
+    results = together(database, calls(DEDUCT, user, 1, times=8))
+    assert sorted(result.success for result in results) == [False] * 5 + [True] * 3
+    assert [entry.amount for entry in entries(conn, user, "expiry")] == [-5]
+    assert findings(conn) == []
+
+
+def test_r26_a_forgotten_hold_ends_by_itself(conn, clock):
+    """R26: it frees its credits when its time is over; released after its capture it gives nothing back."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user = new_account(conn, 10)
+    hold = "select * from billing.hold_credits(%s, 6, '15 minutes')"
+    forgotten = row(conn, hold, user).hold_id
+    assert account(conn, user).available == 4
+    clock.advance(minutes=15)
+    assert account(conn, user).available == 10
+    assert row(conn, "select * from billing.release_hold(%s, %s)", user, forgotten).status == "expired"
+    captured = row(conn, hold, user).hold_id
+    row(conn, "select * from billing.capture_hold(%s, %s, 6)", user, captured)
+    clock.advance(minutes=16)
+    assert row(conn, "select * from billing.release_hold(%s, %s)", user, captured).status == "captured"
+    assert (account(conn, user).balance, account(conn, user).available) == (4, 4)
+    assert findings(conn) == []
+
+
+def test_r27_work_that_was_delivered_late_is_charged(conn, clock):
+    """R27: a capture after the hold's end collects again; if the credits are gone it is refused, with a trace."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user = new_account(conn, 10)
+    capture = "select * from billing.capture_hold(%s, %s, %s)"
+    expired, released = (row(conn, "select * from billing.hold_credits(%s, 4)", user).hold_id for _ in range(2))
+    row(conn, "select * from billing.release_hold(%s, %s)", user, released)
+    clock.advance(hours=1)
+    assert row(conn, capture, user, expired, 4).success
+    assert account(conn, user).balance == 6
+    assert row(conn, DEDUCT, user, 5).success
+    late = row(conn, capture, user, released, 4)
+    assert (late.success, late.reason, late.amount) == (False, "insufficient_credits", 0)
+    trace = entries(conn, user)[-1]
+    assert (trace.entry_no, trace.amount, trace.reference_id) == (late.entry_no, 0, str(released))
+    with pytest.raises(psycopg.Error, match="hold_not_active"):
+        row(conn, capture, user, expired, 4)
+    assert findings(conn) == []
+
+
+def test_r29_a_new_month_touches_only_monthly_credits(conn, clock):
+    """R29: neither the expiry of a month's credits nor the rollover cap takes any that were not monthly."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    conn.execute(
+        "update billing.billing_tiers set rollover_cap = 0, grant_expires_after = null where name = 'tier_2_20'"
+    )
+    admin = new_admin(conn)
+    for tier, left in [("free", 5 + 100), ("tier_2_20", 25 + 100)]:
+        user = uuid4()
+        clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+        conn.execute("select billing.open_account(%s, %s)", [user, tier])
+        conn.execute("select billing.grant_credits(%s, 100, 'refund', p_priority => 0)", [user])
+        clock.freeze(datetime(2030, 5, 1, tzinfo=UTC))
+        change_tier(conn, admin, user, tier)
+        assert account(conn, user).balance == left
+        assert [(lot.source, lot.remaining) for lot in lots(conn, user)] == [
+            ("refund", 100),
+            ("tier_grant", left - 100),
+        ]
+
+
+def test_r29_no_cap_takes_no_credits(conn, clock):
+    """R29: monthly credits of a tier without a cap and without an expiry add up."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    conn.execute("update billing.billing_tiers set grant_expires_after = null where name = 'free'")
+    user, admin = uuid4(), new_admin(conn)
+    conn.execute("select billing.open_account(%s, 'free')", [user])
+    clock.freeze(datetime(2030, 6, 1, tzinfo=UTC))
+    change_tier(conn, admin, user, "free")
+    assert account(conn, user).balance == 15
+
+
+LAST = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles", "Pacific/Auckland"])
+def test_r30_periods_are_utc_months(conn, clock, zone):
+    """R30: opened or caught up in the last microsecond of a month or the first: the period ends where it should."""
+    conn.execute("select set_config('timezone', %s, false)", [zone])
+    admin = new_admin(conn)
+    starts = [datetime(year, month, 1, tzinfo=UTC) for year in (2031, 2032) for month in range(1, 13)]
+    for first, after in [(starts[11], starts[12]), (starts[0], starts[1]), (starts[13], starts[14])]:
+        for opened in (first, after - LAST):
+            clock.freeze(opened)
+            user = uuid4()
+            conn.execute("select billing.open_account(%s, 'tier_2_20')", [user])
+            assert [(lot.reference_id, lot.expires_at) for lot in lots(conn, user)] == [(f"{first:%Y-%m}", after)]
+            clock.freeze(after - LAST)
+            change_tier(conn, admin, user, "tier_2_20")
+            assert (account(conn, user).balance, account(conn, user).entry_count) == (25, 1)
+            clock.freeze(after)
+            change_tier(conn, admin, user, "tier_2_20")
+            assert [(lot.reference_id, lot.remaining) for lot in lots(conn, user)] == [(f"{after:%Y-%m}", 25)]
+    clock.freeze(starts[0] + timedelta(days=30))
+    conn.execute("update billing.billing_tiers set grant_expires_after = null where name = 'free'")
+    user = uuid4()
+    conn.execute("select billing.open_account(%s, 'free')", [user])
+    for start in starts[1:]:
+        # The last day of every month: the 28th, 29th, 30th or 31st.
+        clock.freeze((start + timedelta(days=31)).replace(day=1) - LAST)
+        change_tier(conn, admin, user, "free")
+    assert [lot.reference_id for lot in lots(conn, user)] == [f"{start:%Y-%m}" for start in starts]
+    assert account(conn, user).balance == 5 * len(starts)
+
+
+def test_a_clock_that_is_set_back_stops_the_account_not_the_ledger(conn, clock):
+    """Entries never go back in time: until the clock has caught up, everything happens at the account's last moment."""
+    now = clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user = new_account(conn, 10)
+    conn.execute(
+        "select billing.grant_credits(%s, 5, 'trial_grant', p_expires_at => %s)", [user, now + timedelta(hours=1)]
+    )
+    late = clock.advance(hours=2)
+    assert row(conn, DEDUCT, user, 1).balance_after == 9
+    clock.advance(hours=-2)
+    assert account(conn, user).balance == 9, "expired credits have come back"
+    assert row(conn, DEDUCT, user, 1).balance_after == 8
+    hold = row(conn, "select * from billing.hold_credits(%s, 1)", user)
+    assert hold.expires_at == late + timedelta(minutes=15)
+    assert entries(conn, user)[-1].created_at == late
+    assert findings(conn) == []
+
+
+def test_verification_does_not_depend_on_the_session(database, conn, clock):
+    """The hash of an entry is the same in every time zone and style of dates, intervals, numbers and bytes."""
+    user, admin = new_account(conn, 10), new_admin(conn)
+    conn.execute("select billing.deduct_tokens(%s, 'gpt-5', 1000, 10, p_metadata => '{\"ü\": 1.50}')", [user])
+    conn.execute("select billing.adjust_credits(%s, %s, -0.5, 'ä')", [admin, user])
+    with database.connect("billing_api") as other:
+        other.execute(
+            """set timezone = 'Asia/Kathmandu'; set datestyle = 'German, DMY'; set intervalstyle = 'sql_standard';
+               set extra_float_digits = 0; set bytea_output = 'escape'; set client_encoding = 'latin1'"""
+        )
+        other.execute("select billing.deduct_credits(%s, 1, 'ö')", [user])
+        other.execute("select billing.grant_credits(%s, 1, 'refund', p_expires_at => now() + '1 day')", [user])
+        assert findings(other) == []
+    assert findings(conn) == []
+
+
+ENTRIES = 200_000
+
+
+@pytest.fixture
+def large_account(conn):
+    """An account of 200,000 usage entries, a tenth of them refused, with an adjustment at every 20,000th."""
+    user = new_account(conn)
+    conn.execute(
+        """insert into billing.credit_ledger (
+               user_id, entry_no, created_at, type, amount, balance_after, used_after, operation, entry_hash
+           )
+           select
+               %(user)s, n, timestamptz '2030-01-01 00:00+00' + n * interval '1 minute',
+               case when n %% 20000 = 0 then 'adjustment' else 'usage' end,
+               case when n %% 20000 = 0 then 1 when n %% 10 = 1 then 0 else -0.000001 end, 0, n * 0.000001, 'bulk',
+               decode(repeat('00', 32), 'hex')
+           from generate_series(1, %(entries)s) n""",
+        {"user": user, "entries": ENTRIES},
+    )
+    conn.execute("update billing.credit_accounts set entry_count = %s where user_id = %s", [ENTRIES, user])
+    conn.execute("vacuum (analyze) billing.credit_ledger")
+    return user
+
+
+def pages_read(conn: psycopg.Connection, query: str, *parameters: Any) -> tuple[int, str]:
+    """How many pages a query touches, those of the functions that it calls included, and its plan."""
+    (plan,) = row(conn, f"explain (analyze, buffers, timing off, format json) {query}", *parameters)[0]
+    return plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"], json.dumps(plan)
+
+
+def test_r32_a_page_of_the_largest_account_is_a_page(database, conn, clock, large_account):
+    """R32: history, balances and summaries cost the same on 200,000 entries; the ledger has thousands of pages."""
+    clock.freeze(datetime(2030, 6, 1, tzinfo=UTC))
+    user = large_account
+    total = row(conn, "select pg_relation_size('billing.credit_ledger') / 8192 as pages").pages
+    assert total > 2000
+    with database.connect("billing_api") as session:
+        # Often enough for plans that are made for any parameters.
+        for turn in range(12):
+            middle = ENTRIES // 12 * turn + 500
+            for query, parameters in [
+                ("select * from billing.list_entries(%s)", [user]),
+                ("select * from billing.list_entries(%s, %s, 100)", [user, middle]),
+                ("select * from billing.list_entries(%s, %s, 50, 'usage')", [user, middle]),
+                ("select * from billing.list_entries(%s, null, 50, 'adjustment')", [user]),
+                ("select * from billing.list_entries(%s, null, 50, 'expiry')", [user]),
+                (
+                    "select billing.balance_at(%s, timestamptz '2030-01-01 00:00+00' + %s * interval '1 minute')",
+                    [user, middle],
+                ),
+                ("select * from billing.account_summary(%s)", [user]),
+                ("select * from billing.get_account(%s)", [user]),
+                ("select * from billing.check_credits(%s)", [user]),
+                ("select * from billing.usage_by(%s, '2030-02-01', '2030-02-01 01:00', 'hour')", [user]),
+                ("select * from billing.entry_funding(%s, %s)", [user, ENTRIES - 1]),
+            ]:
+                pages, plan = pages_read(session, query, *parameters)
+                assert turn == 0 or pages < 250, (query, pages, plan)
+
+
+def test_r32_the_alert_of_failed_deductions_uses_its_index(database, conn, large_account):
+    """R32: the guide's alert, by the role that is meant for it, reads the refusals of the last hour and no more."""
+    user = new_account(conn)
+    conn.execute(DEDUCT, [user, 1])
+    alert = """select count(*) as count from credit_ledger
+               where type = 'usage' and created_at > now() - interval '1 hour' and amount = 0"""
+    with database.connect("billing_monitor") as monitor:
+        # The generated entries lie ahead of the clock, all of them within the alert's time.
+        assert row(monitor, alert).count == ENTRIES // 10 + 1
+        recent = alert.replace("now() - interval '1 hour'", "timestamptz '2030-05-19 20:00+00'")
+        pages, plan = pages_read(monitor, recent)
+        assert "credit_ledger_refusals" in plan
+        assert pages < 60, (pages, plan)
