@@ -183,13 +183,13 @@ create domain billing.idempotency_key as text
     constraint idempotency_key_well_formed check (length(value) between 1 and 200);
 comment on domain billing.idempotency_key is 'Names a request for ever: 1 to 200 characters.';
 
-create domain billing.json_object as jsonb
+create domain billing.object_json as jsonb
     constraint json_is_object check (jsonb_typeof(value) = 'object');
-comment on domain billing.json_object is 'A JSON object.';
+comment on domain billing.object_json is 'A JSON object.';
 
-create domain billing.sha256 as bytea
+create domain billing.sha256_hash as bytea
     constraint sha256_has_32_bytes check (length(value) = 32);
-comment on domain billing.sha256 is 'A SHA-256 hash.';
+comment on domain billing.sha256_hash is 'A SHA-256 hash.';
 
 -- Accounts -----------------------------------------------------------------------------------------------------------
 
@@ -273,11 +273,11 @@ create table billing.credit_ledger (
     reference_type    billing.short_text,
     reference_id      billing.short_text,
     description       billing.long_text,
-    metadata          billing.json_object,
+    metadata          billing.object_json,
     actor             uuid,
     grant_no          bigint,
     reversed_entry_no bigint,
-    entry_hash        billing.sha256 not null,
+    entry_hash        billing.sha256_hash not null,
     primary key (user_id, entry_no),
     constraint entry_fits_its_type
         check (billing_private.entry_fits_type(type, amount, grant_no, reversed_entry_no))
@@ -332,7 +332,7 @@ create table billing.credit_grants (
     ),
     constraint lot_amount_positive check (amount > 0),
     constraint lot_remaining_within_amount check (remaining <= amount),
-    constraint lot_expires_after_grant check (expires_at > granted_at),
+    constraint lot_expires_after_grant check (expires_at > granted_at and isfinite(expires_at)),
     constraint lot_priority_bounded check (priority between 0 and 1000)
 );
 comment on table billing.credit_grants is

@@ -104,7 +104,7 @@ class Hold:
 
 @dataclass
 class Entry:
-    """A line of the ledger, and the lots that paid for it, in the order in which they burned."""
+    """A line of the ledger: the lots that paid for it, in the order in which they burned, or why it was refused."""
 
     entry_no: int
     type: str
@@ -118,6 +118,7 @@ class Entry:
     actor: UUID | None = None
     grant_no: int | None = None
     reversed_entry_no: int | None = None
+    refused: tuple[str, Decimal] | None = None
     funding: list[tuple[int, Decimal]] = field(default_factory=list)
 
 
@@ -187,6 +188,17 @@ class Account:
 
     def used_since(self, at: datetime) -> Decimal:
         return sum((-entry.amount for entry in self.entries if is_burn(entry) and entry.at >= at), ZERO)
+
+    def usage_by_month(self) -> list[tuple[datetime, Decimal, int, int]]:
+        """For each UTC month with usage: the credits taken, the calls that took some, the calls that were refused."""
+        usage = [entry for entry in self.entries if entry.type == "usage"]
+        months = sorted({entry.at.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for entry in usage})
+        sums = []
+        for month in months:
+            amounts = [entry.amount for entry in usage if (entry.at.year, entry.at.month) == (month.year, month.month)]
+            refused = sum(amount == 0 for amount in amounts)
+            sums.append((month, -sum(amounts, ZERO), len(amounts) - refused, refused))
+        return sums
 
     # Time ---------------------------------------------------------------------------------------------------------
 
@@ -318,7 +330,7 @@ class Account:
             return self._spent(entry, replayed=True)
         amount = cost()
         if refusal := self._refusal(amount):
-            return self._refused(refusal, operation, reference)
+            return self._refused(refusal, amount, operation, reference)
         if amount == 0:
             return self._spent(None)
         return self._spent(self._burn(amount, "usage", operation, key=key, request=request, reference=reference))
@@ -331,10 +343,10 @@ class Account:
         }  # fmt: skip
 
     def _refused(
-        self, reason: str, operation: str, reference: tuple[str | None, str | None] = (None, None)
+        self, reason: str, asked: Decimal, operation: str, reference: tuple[str | None, str | None]
     ) -> dict[str, Any]:
-        """A refusal moves nothing, binds no key, and leaves an entry of 0."""
-        entry = self._append("usage", ZERO, operation, reference=reference)
+        """A refusal moves nothing, binds no key, and leaves an entry of 0 that says what was asked."""
+        entry = self._append("usage", ZERO, operation, reference=reference, refused=(reason, asked))
         return {
             "success": False, "entry_no": entry.entry_no, "amount": ZERO, "balance_after": self.balance,
             "available": self.available, "reason": reason, "replayed": False,
@@ -362,7 +374,7 @@ class Account:
         if hold is not None and hold.amount != amount:
             raise Refused("idempotency_key_reused")
         if hold is None and (refusal := self._refusal(amount)):
-            self._append("usage", ZERO, "hold_credits")
+            self._append("usage", ZERO, "hold_credits", refused=(refusal, amount))
             nothing = {"hold_id": None, "expires_at": None, "amount": amount, "available": self.available}
             return {"success": False, "reason": refusal, "replayed": False, **nothing}
         if hold is None:
@@ -384,7 +396,7 @@ class Account:
         # Only what the hold does not cover is asked for, and has to be refused or not.
         beyond = amount - hold.amount if hold.status == "active" else amount
         if beyond > 0 and (refusal := self._refusal(beyond)):
-            return self._refused(refusal, "capture_hold", reference)
+            return self._refused(refusal, amount, "capture_hold", reference)
         entry = self._burn(amount, "usage", "capture_hold", key=key, request=(hold_id, amount), reference=reference)
         hold.status, hold.captured, hold.entry_no, hold.ended_at = "captured", amount, entry.entry_no, self.now
         self._expire_surplus()
@@ -525,10 +537,9 @@ class Account:
         if before == 0 and tier.rollover_cap is not None:
             self._cap(tier.rollover_cap)
         self.last_grant_at = self.now
-        key = f"{name}/{tier.name}" if before else name
         return self._grant(
             "tier_grant", "tier_grant", [(missing, PRIORITIES["tier_grant"], expires_at)], "grant_tier_credits",
-            key=key, reference=("period", name), actor=actor,
+            reference=("period", name), actor=actor,
         )  # fmt: skip
 
     def _cap(self, cap: Decimal) -> None:

@@ -75,13 +75,13 @@ def outcome(future: Future) -> Any:
     return future.result(PATIENCE)
 
 
-def new_account(conn: psycopg.Connection, balance: Any = 0) -> UUID:
+def new_account(conn: psycopg.Connection, balance: Any = 0, user: UUID | None = None) -> UUID:
     """An account of a tier that grants nothing, with one lot of credits that do not expire."""
     conn.execute(
         """insert into billing.billing_tiers (name, display_name, monthly_credits, price_cents, rank)
            values ('empty', 'Empty', 0, 0, 99) on conflict (name) do nothing"""
     )
-    user = uuid4()
+    user = user or uuid4()
     conn.execute("select billing.open_account(%s, 'empty')", [user])
     if Decimal(balance) > 0:
         conn.execute("select billing.grant_credits(%s, %s, 'promotion')", [user, balance])

@@ -5,9 +5,10 @@ HYPOTHESIS_PROFILE=thorough runs longer histories, and many of them.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import count
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -26,7 +27,7 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
-from db.tests.model import Account, Entry, Limits, Price, Refused, Tier, joined
+from db.tests.model import Account, Entry, Hold, Limits, Price, Refused, Tier, is_burn, joined
 
 # Not derandomized: every run tries other histories, and a failure prints a blob that reproduces it anywhere
 # (@reproduce_failure). Deadlines mean nothing on a machine that others use, and a database is slower than memory.
@@ -36,7 +37,7 @@ COMMON: dict[str, Any] = {
     "print_blob": True,
     "suppress_health_check": list(HealthCheck),
 }
-settings.register_profile("quick", max_examples=60, stateful_step_count=30, **COMMON)
+settings.register_profile("quick", max_examples=100, stateful_step_count=30, **COMMON)
 settings.register_profile("thorough", max_examples=1500, stateful_step_count=60, **COMMON)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=[Phase.explicit, Phase.generate])
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -58,6 +59,8 @@ amounts = st.one_of(
     st.integers(1, 3000).map(lambda cents: Decimal(cents) / 100),
     st.integers(1, 10**11).map(lambda units: units * SMALLEST),
 )
+# A part of what is available, so that calls succeed, and an end of all of it is met; or any amount.
+sizes = st.one_of(st.sampled_from([Fraction(1, 5), Fraction(1, 3), Fraction(1, 2), Fraction(1)]), amounts)
 delays = st.one_of(
     st.sampled_from([MICROSECOND, timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1)]),
     st.sampled_from([timedelta(days=1), timedelta(days=7), timedelta(days=8), timedelta(days=31)]),
@@ -106,6 +109,15 @@ select json_build_object(
             from billing.entry_funding(%(user)s, n) f
         ) order by n), '[]')
         from generate_series(1, (select entry_count from billing.credit_accounts where user_id = %(user)s)) n
+    ),
+    'usage', (
+        select coalesce(json_agg(json_build_array(bucket, amount, calls, refused)), '[]')
+        from (
+            select bucket, sum(amount) as amount, sum(calls) as calls, sum(refused) as refused
+            from billing.usage_by(%(user)s, '2000-01-01 00:00+00', '3000-01-01 00:00+00', 'month')
+            group by bucket
+            order by bucket
+        ) months
     ),
     'balances', (
         select coalesce(json_agg(billing.balance_at(%(user)s, t) order by i), '[]')
@@ -161,8 +173,18 @@ class Ledger(RuleBasedStateMachine):
         zone=st.sampled_from(ZONES),
         terms=tier_terms,
         tier=st.sampled_from(["free", "tier_2_20"]),
+        gifts=st.lists(
+            st.tuples(st.integers(1, 30), st.sampled_from([0, 10, 60]), st.sampled_from([1, 10, None])), max_size=3
+        ),
     )
-    def open_account(self, start: datetime, zone: str, terms: dict[str, Any], tier: str) -> None:
+    def open_account(
+        self,
+        start: datetime,
+        zone: str,
+        terms: dict[str, Any],
+        tier: str,
+        gifts: list[tuple[int, int, int | None]],
+    ) -> None:
         self.user, self.boss, self.clerk, self.stranger = uuid4(), uuid4(), uuid4(), uuid4()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.written = 0
@@ -193,6 +215,9 @@ class Ledger(RuleBasedStateMachine):
         self.session.execute("select billing.open_account(%s, %s)", [self.user, tier])
         self.model = Account(start, tier, tiers, admins)
         self.model.prices = PRICES
+        for amount, priority, days in gifts:
+            end = days and start + timedelta(days=days)
+            self.call("grant_credits", amount=Decimal(amount), source="promotion", expires_at=end, priority=priority)
 
     # Calling both -------------------------------------------------------------------------------------------------
 
@@ -204,7 +229,7 @@ class Ledger(RuleBasedStateMachine):
 
     def admin(self, pick: int) -> UUID:
         """Mostly the super admin; the admin's limits are small, and the stranger is none."""
-        return [self.boss, self.boss, self.clerk, self.stranger][pick % 4]
+        return [self.boss, self.boss, self.boss, self.boss, self.clerk, self.clerk, self.stranger][pick % 7]
 
     def call(self, name: str, **arguments: Any) -> None:
         """Make a call on both sides and compare what they answer."""
@@ -270,16 +295,16 @@ class Ledger(RuleBasedStateMachine):
     def grant_that_ends_with_another(self, amount: Decimal, offset: timedelta) -> None:
         self.call("grant_credits", amount=amount, source="promotion", expires_at=self.model.next_end() + offset)
 
-    @rule(amount=amounts, keyed=keyed)
-    def deduct(self, amount: Decimal, keyed: bool) -> None:
-        self.call("deduct_credits", amount=amount, key=self.key(keyed))
+    @rule(size=sizes, beyond=st.sampled_from([False, False, True]), keyed=keyed)
+    def deduct(self, size: Fraction | Decimal, beyond: bool, keyed: bool) -> None:
+        """Perhaps the smallest amount more than there is."""
+        self.call("deduct_credits", amount=self.amount(size) + (SMALLEST if beyond else 0), key=self.key(keyed))
 
-    @precondition(lambda self: self.model.available > 0)
-    @rule(share=st.integers(1, 4), beyond=st.booleans())
-    def deduct_a_share(self, share: int, beyond: bool) -> None:
-        """A part of what is available, all of it, or the smallest amount more than all."""
-        amount = (self.model.available / share).quantize(SMALLEST)
-        self.call("deduct_credits", amount=max(amount, SMALLEST) + (SMALLEST if beyond else 0))
+    def amount(self, size: Fraction | Decimal) -> Decimal:
+        """An amount for a call: itself, or that part of what is available."""
+        if isinstance(size, Decimal):
+            return size
+        return max((self.model.available * size.numerator / size.denominator).quantize(SMALLEST), SMALLEST)
 
     @rule(
         model=st.sampled_from(["claude-opus-4-1", "gpt-4o-mini", "no such model"]), prompt=st.integers(0, 200_000),
@@ -302,23 +327,34 @@ class Ledger(RuleBasedStateMachine):
 
     # Holds --------------------------------------------------------------------------------------------------------
 
-    @rule(amount=amounts, lasts=delays.filter(lambda delay: delay <= timedelta(days=30)), keyed=keyed)
-    def hold(self, amount: Decimal, lasts: timedelta, keyed: bool) -> None:
-        self.call("hold_credits", amount=amount, expires_in=lasts, key=self.key(keyed))
+    @rule(size=sizes, lasts=delays.filter(lambda delay: delay <= timedelta(days=30)), keyed=keyed)
+    def hold(self, size: Fraction | Decimal, lasts: timedelta, keyed: bool) -> None:
+        self.call("hold_credits", amount=self.amount(size), expires_in=lasts, key=self.key(keyed))
 
-    @precondition(lambda self: self.model.available > 0)
-    @rule(share=st.integers(1, 3))
-    def hold_until_next_end(self, share: int) -> None:
-        """A part of what is available, or all, until the moment at which something else ends."""
-        lasts = (self.model.next_end() or self.model.now + timedelta(hours=1)) - self.model.now
-        amount = max((self.model.available / share).quantize(SMALLEST), SMALLEST)
-        self.call("hold_credits", amount=amount, expires_in=min(lasts, timedelta(days=30)))
+    @precondition(lambda self: self.model.available > 0 and self.lots_that_end())
+    @rule(
+        size=sizes, pick=picks, lasts=st.sampled_from([timedelta(0), MICROSECOND, timedelta(days=2)]),
+        wait=st.sampled_from([None, timedelta(0), MICROSECOND, timedelta(days=1)]),
+    )  # fmt: skip
+    def hold_over_an_expiry(
+        self, size: Fraction | Decimal, pick: int, lasts: timedelta, wait: timedelta | None
+    ) -> None:
+        """Hold until the moment at which a lot expires, or longer; perhaps wait until then, or longer."""
+        ends = self.lots_that_end()
+        end = ends[pick % len(ends)]
+        lasts = min(end - self.model.now + lasts, timedelta(days=30))
+        self.call("hold_credits", amount=self.amount(size), expires_in=lasts)
+        if wait is not None:
+            self.wait_until(end + wait)
+
+    def lots_that_end(self) -> list[datetime]:
+        return [lot.expires_at for lot in self.model.live_lots() if lot.expires_at is not None and not lot.lapsed]
 
     @precondition(lambda self: self.model.holds)
     @rule(pick=picks, how=st.sampled_from(["less", "equal", "more", "all", "beyond"]), other=amounts, keyed=keyed)
     def capture(self, pick: int, how: str, other: Decimal, keyed: bool) -> None:
-        """Any hold, late ones too; up to one unit more than there is."""
-        hold = self.model.holds[pick % len(self.model.holds)]
+        """A hold, late ones too; up to one unit more than there is."""
+        hold = self.pick_hold(pick)
         room = self.model.available + (hold.amount if hold.status == "active" else 0)
         amount = {
             "less": max((hold.amount / 3).quantize(SMALLEST), SMALLEST),
@@ -332,7 +368,13 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: self.model.holds)
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        self.call("release_hold", hold_id=self.model.holds[pick % len(self.model.holds)].hold_id)
+        self.call("release_hold", hold_id=self.pick_hold(pick).hold_id)
+
+    def pick_hold(self, pick: int) -> Hold:
+        """Mostly an active one, if there is any."""
+        holds = self.model.active_holds() if pick % 4 else self.model.holds
+        holds = holds or self.model.holds
+        return holds[pick % len(holds)]
 
     # Admins -------------------------------------------------------------------------------------------------------
 
@@ -348,16 +390,25 @@ class Ledger(RuleBasedStateMachine):
             "admin_grant_credits", actor=self.admin(admin), amount=amount, expires_at=expires_at, key=self.key(keyed)
         )
 
-    @rule(pick=picks, burnt=st.booleans(), admin=picks, keyed=keyed)
+    @precondition(lambda self: self.model.used > 0)
+    @rule(pick=picks, burnt=st.sampled_from([True, True, True, False]), admin=picks, keyed=keyed)
     def reverse(self, pick: int, burnt: bool, admin: int, keyed: bool) -> None:
         """An entry that took credits, or any, or none that exists."""
         written = self.model.entries[: self.written]
-        numbers = [entry.entry_no for entry in written if not burnt or entry.amount < 0] or [10**6]
+        numbers = [entry.entry_no for entry in written if not burnt or is_burn(entry)] or [10**6]
         self.call("reverse_entry", actor=self.admin(admin), entry_no=numbers[pick % len(numbers)], key=self.key(keyed))
 
-    @rule(status=st.sampled_from(["active", "active", "frozen", "closed"]), admin=picks)
-    def set_status(self, status: str, admin: int) -> None:
+    @rule(status=st.sampled_from(["frozen", "frozen", "frozen", "closed"]), delay=delays, admin=picks)
+    def suspend(self, status: str, delay: timedelta, admin: int) -> None:
+        """Until somebody makes it active again."""
         self.call("set_account_status", actor=self.admin(admin), status=status)
+        self.agree()
+        self.wait_until(self.model.now + delay)
+
+    @precondition(lambda self: self.model.status != "active")
+    @rule(admin=picks)
+    def resume(self, admin: int) -> None:
+        self.call("set_account_status", actor=self.admin(admin), status="active")
 
     @rule(tier=st.sampled_from(list(TIER_AMOUNTS)), admin=picks)
     def change_tier(self, tier: str, admin: int) -> None:
@@ -400,13 +451,15 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(delay=delays)
     def wait(self, delay: timedelta) -> None:
-        self.model.at(self.model.now + delay)
-        self.move_clock(self.model.now)
+        self.wait_until(self.model.now + delay)
 
     @precondition(lambda self: self.model.next_end())
     @rule(offset=st.sampled_from([-MICROSECOND, timedelta(0), MICROSECOND]))
     def wait_for_next_end(self, offset: timedelta) -> None:
-        self.model.at(max(self.model.next_end() + offset, self.model.now))
+        self.wait_until(self.model.next_end() + offset)
+
+    def wait_until(self, at: datetime) -> None:
+        self.model.at(max(at, self.model.now))
         self.move_clock(self.model.now)
 
     # Comparing ----------------------------------------------------------------------------------------------------
@@ -478,13 +531,14 @@ class Ledger(RuleBasedStateMachine):
         for row, entry in zip(state["entries"], model.entries, strict=False):
             assert entry_row(row) == (
                 entry.entry_no, entry.type, entry.amount, entry.balance_after, entry.key, entry.reference,
-                str(entry.actor) if entry.actor else None, entry.grant_no, entry.reversed_entry_no,
+                str(entry.actor) if entry.actor else None, entry.grant_no, entry.reversed_entry_no, entry.refused,
             )  # fmt: skip
             if entry.operation == "settle_account":
                 assert entry.at <= instant(row["created_at"]) <= model.now
             else:
                 assert instant(row["created_at"]) == entry.at
         assert state["funding"] == [[list(part) for part in entry.funding] for entry in model.entries[:written]]
+        assert [(instant(month), *sums) for month, *sums in state["usage"]] == model.usage_by_month()
         assert state["balances"] == [model.balance_at(at) for at in times]
         assert sorted(state["actions"], key=repr) == sorted(map(list, model.actions), key=repr)
 
@@ -528,9 +582,14 @@ def hold_row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def entry_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    # The key of a tier grant is nobody's but its own.
+    key = None if row["type"] == "tier_grant" else row["idempotency_key"]
+    metadata = row["metadata"] or {}
+    refused = (metadata["refused"], metadata["asked"]) if "refused" in metadata else None
     return (
-        row["entry_no"], row["type"], row["amount"], row["balance_after"], row["idempotency_key"],
+        row["entry_no"], row["type"], row["amount"], row["balance_after"], key,
         (row["reference_type"], row["reference_id"]), row["actor"], row["grant_no"], row["reversed_entry_no"],
+        refused,
     )  # fmt: skip
 
 
@@ -565,3 +624,102 @@ def test_deferred_settlement_equals_an_eager_walk(session):
     """Balances, lots, holds, lineage, history and answers are those of a ledger that defers nothing."""
     machine = type("LedgerInThisDatabase", (Ledger,), {"session": session})
     run_state_machine_as_test(machine, settings=PROFILE)
+
+
+# Histories that a random one meets now and then. All start with lots that end after 1 and after 10 days, and one that
+# does not end, in a zone that sets its clocks one hour ahead on 10 March.
+DAY = timedelta(days=1)
+HISTORIES: dict[str, Callable[[Ledger], Iterable[Any]]] = {
+    "a hold ends with the lot under it": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(14), expires_in=DAY),
+        ledger.wait(DAY),
+        ledger.call("deduct_credits", amount=Decimal(1)),
+    ),
+    "a lot lives on under a hold, and goes with it": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(14), expires_in=3 * DAY),
+        ledger.wait(DAY),
+        ledger.agree(),
+        ledger.wait(2 * DAY),
+    ),
+    "a lot lives on under a hold, until its release": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(4), expires_in=3 * DAY),
+        ledger.call("hold_credits", amount=Decimal(3), expires_in=5 * DAY),
+        ledger.wait(DAY),
+        ledger.agree(),
+        ledger.release(1),
+        ledger.agree(),
+        ledger.call("deduct_credits", amount=Decimal("1.5")),
+        ledger.agree(),
+        ledger.wait(DAY),
+        ledger.release(1),
+    ),
+    "two lots live on under holds, and are captured": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(9), expires_in=11 * DAY),
+        ledger.call("hold_credits", amount=Decimal(6), expires_in=12 * DAY),
+        ledger.wait(10 * DAY),
+        ledger.agree(),
+        ledger.call("deduct_credits", amount=Decimal(2)),
+        ledger.agree(),
+        ledger.capture(1, "less", Decimal(1), False),
+        ledger.agree(),
+        ledger.wait(DAY),
+        ledger.agree(),
+        ledger.capture(1, "all", Decimal(1), True),
+        ledger.agree(),
+        ledger.wait(DAY),
+    ),
+    "more than the hold is captured, up to all there is": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(1), expires_in=DAY),
+        ledger.capture(1, "beyond", Decimal(1), False),
+        ledger.agree(),
+        ledger.capture(1, "all", Decimal(1), False),
+    ),
+    "a frozen account pays what it held, and no more": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(2), expires_in=DAY),
+        ledger.call("hold_credits", amount=Decimal(2), expires_in=DAY),
+        ledger.call("set_account_status", actor=ledger.boss, status="frozen"),
+        ledger.capture(1, "more", Decimal(1), False),
+        ledger.agree(),
+        ledger.capture(1, "equal", Decimal(1), False),
+        ledger.agree(),
+        ledger.wait(DAY),
+        ledger.capture(0, "less", Decimal(1), False),
+    ),
+    "a reversal pays debt from each of its lots, and the lost ones get a grace": lambda ledger: (
+        ledger.call("deduct_credits", amount=Decimal(18)),
+        ledger.owe(Decimal(10)),
+        ledger.wait(2 * DAY),
+        ledger.reverse(0, True, 0, False),
+        ledger.agree(),
+        ledger.wait(7 * DAY),
+    ),
+    "months are missed under a cap": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(20), expires_in=30 * DAY),
+        ledger.call("change_tier", actor=ledger.boss, tier="tier_2_20"),
+        ledger.wait(25 * DAY),
+        ledger.call("set_account_status", actor=ledger.boss, status="frozen"),
+        ledger.change_tier_amount("tier_2_20", Decimal(40)),
+        ledger.wait(100 * DAY),
+        ledger.call("set_account_status", actor=ledger.boss, status="active"),
+        ledger.agree(),
+        ledger.call("change_tier", actor=ledger.boss, tier="tier_6_50"),
+    ),
+    "a day has 24 hours": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(1), expires_in=3 * DAY),
+        ledger.call("deduct_credits", amount=Decimal(4)),
+        ledger.wait(DAY),
+        ledger.reverse(0, True, 0, False),
+    ),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
+def test_a_known_history(session, history):
+    """What the promises are about, step by step beside the model."""
+    terms = {"free": (None, None), "tier_2_20": (None, Decimal("7.5")), "tier_6_50": ("10 days", Decimal(0))}
+    gifts = [(6, 0, 1), (7, 10, 10), (8, 60, None)]
+    ledger = type("LedgerInThisDatabase", (Ledger,), {"session": session})()
+    ledger.open_account(datetime(2030, 3, 8, 18, tzinfo=UTC), "America/New_York", terms, "free", gifts)
+    ledger.agree()
+    history(ledger)
+    ledger.agree()

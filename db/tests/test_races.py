@@ -88,26 +88,26 @@ def test_one_key_from_20_sessions(database, conn, setup, call, moved, held):
 
 def test_batches_in_opposite_orders(database, conn):
     """Whatever the order of the items and the case of the ids, no batch waits for one that waits for it."""
-    users = sorted(new_account(conn, 1000) for _ in range(12))
+    users = [new_account(conn, 1000, UUID(digit * 32)) for digit in "0123456789abcdef"]
     sessions, rounds = 8, 12
 
-    def batches(number: int) -> Callable[[psycopg.Connection], list[Any]]:
-        order = users if number % 2 else users[::-1]
+    def batches(seed: int) -> Callable[[psycopg.Connection], list[Any]]:
+        dice = random.Random(seed)
 
         def run(session: psycopg.Connection) -> list[Any]:
             results = []
             for turn in range(rounds):
-                # As text the ids would sort otherwise in every session: half of them in capitals, not the same half.
+                # As text the ids sort otherwise in every batch: some of them are in capitals, never the same ones.
                 items = [
-                    {"user_id": str(user).upper() if (place + number + turn) % 2 else str(user), "amount": "0.5"}
-                    for place, user in enumerate(order)
+                    {"user_id": dice.choice([str.upper, str.lower])(str(user)), "amount": "0.5"}
+                    for user in users[:: 1 if (seed + turn) % 2 else -1]
                 ]
                 results += session.execute(BATCH, [json.dumps(items)]).fetchall()
             return results
 
         return run
 
-    results = together(database, [batches(number) for number in range(sessions)])
+    results = together(database, [batches(seed) for seed in range(sessions)])
     assert [result for result in results if isinstance(result, psycopg.Error)] == []
     assert all(row.success and row.amount == Decimal("0.5") for rows in results for row in rows)
     assert {account(conn, user).balance for user in users} == {1000 - sessions * rounds * Decimal("0.5")}
@@ -336,22 +336,31 @@ def test_a_daily_limit_raced_on_different_accounts(database, conn):
 
 
 def test_a_daily_limit_raced_at_midnight(database, conn, clock):
-    """An action from before midnight that waits for one from after it does not take the new day's total away."""
+    """Actions from before midnight that wait for one from after it count with the new day, and take nothing from it."""
     admin = new_admin(conn, "admin")
     conn.execute("update billing.admin_limits set max_credit_adjustment = 5000 where role = 'admin'")
     clock.freeze(datetime(2030, 5, 1, 23, 59, 59, tzinfo=UTC))
-    users = [new_account(conn, 1) for _ in range(4)]
-    with database.connect(autocommit=False) as first, database.connect("billing_api") as second:
+    users = [new_account(conn, 1) for _ in range(5)]
+    with (
+        database.connect(autocommit=False) as first,
+        database.connect("billing_api") as second,
+        database.connect("billing_api") as third,
+    ):
         first.execute(ADJUST, [admin, users[0], 1])
-        with in_background(second, ADJUST, admin, users[1], 10) as waiting:
+        with (
+            in_background(second, ADJUST, admin, users[1], 10) as fitting,
+            in_background(third, ADJUST, admin, users[2], 11) as excessive,
+        ):
             wait_until_blocked(conn, second)
+            wait_until_blocked(conn, third)
             clock.freeze(datetime(2030, 5, 2, 0, 0, 1, tzinfo=UTC))
-            # Inside of a transaction, only a lock that it does not have yet makes it see the function that is the clock.
+            # Inside of a transaction, only a lock that it does not hold yet makes it see the replaced function.
             first.execute("lock table billing.billing_settings in access share mode")
-            assert first.execute(ADJUST, [admin, users[2], 4990]).fetchone().success
+            assert first.execute(ADJUST, [admin, users[3], 4990]).fetchone().success
             first.commit()
-            outcome(waiting)
-    late = conn.execute(ADJUST, [admin, users[3], 4990]).fetchone()
+            assert outcome(fitting).success
+            assert outcome(excessive).reason == "admin_limit_exceeded"
+    late = conn.execute(ADJUST, [admin, users[4], 1]).fetchone()
     assert (late.success, late.reason) == (False, "admin_limit_exceeded")
 
 

@@ -56,7 +56,7 @@ begin
 
     if v_account.status = 'closed' then
         perform billing_private.raise_error('account_closed', format('The account of user %s is closed.', p_user_id));
-    elsif p_expires_at <= v_now then
+    elsif p_expires_at <= v_now or not isfinite(p_expires_at) then
         perform billing_private.raise_error('expiry_not_ahead', format('It is %s; p_expires_at is %s.', v_now, p_expires_at));
     end if;
     v_account := billing_private.settle_account(v_account, v_now);

@@ -41,10 +41,16 @@ begin
     );
     if v_problem is not null or v_detail is not null then
         return billing_private.fail_spend(
-            p_raise, coalesce(v_problem, 'invalid_request'), coalesce(v_detail, format(
-                'Asked for %s, %s prompt tokens (%s cached) and %s completion tokens.', p_amount, p_prompt_tokens,
-                p_cached_tokens, p_completion_tokens
-            ))
+            p_raise, coalesce(v_problem, 'invalid_request'), case
+                when v_problem is null then v_detail
+                when p_user_id is null then 'p_user_id must be given.'
+                when p_model is null then format('p_amount is %s.', coalesce(p_amount::text, 'null'))
+                else format(
+                    'p_prompt_tokens is %s, p_cached_tokens %s, p_completion_tokens %s.',
+                    coalesce(p_prompt_tokens::text, 'null'), coalesce(p_cached_tokens::text, 'null'),
+                    coalesce(p_completion_tokens::text, 'null')
+                )
+            end
         );
     end if;
 

@@ -37,7 +37,8 @@ begin
             p_account, p_now, 'tier_grant', 'tier_grant',
             array[(null, v_amount, billing_private.source_priority('tier_grant'), v_expires_at, null)]
                 ::billing_private.lot[],
-            'grant_tier_credits', v_period || case when v_granted > 0 then '/' || p_account.tier else '' end,
+            -- Up to which amount: it only ever rises within a period, whatever becomes of the tier's name.
+            'grant_tier_credits', v_period || case when v_granted > 0 then '/' || trim_scale(v_granted + v_amount) else '' end,
             'period', v_period, format('%s credits of %s', v_tier.display_name, v_period), null, p_actor
         );
     end if;

@@ -27,7 +27,7 @@ begin
     );
     if v_result.replayed then
         return v_result;
-    elsif p_expires_at <= v_now then
+    elsif p_expires_at <= v_now or not isfinite(p_expires_at) then
         perform billing_private.raise_error(
             'expiry_not_ahead', format('It is %s; p_expires_at is %s.', v_now, p_expires_at)
         );

@@ -77,7 +77,8 @@ from (values
     ('chief(), a(), 0.0000000001, ''r''', 'UC422', 'amount_too_precise'),
     ('chief(), a(), 1000000000000.1, ''r''', 'UC422', 'amount_too_large'),
     ('chief(), a(), ''NaN'', ''r''', 'UC422', 'amount_too_large'),
-    ('chief(), a(), 1, ''r'', ''2025-03-20 00:00+00''', 'UC422', 'expiry_not_ahead')
+    ('chief(), a(), 1, ''r'', ''2025-03-20 00:00+00''', 'UC422', 'expiry_not_ahead'),
+    ('chief(), a(), 1, ''r'', ''infinity''', 'UC422', 'expiry_not_ahead')
 ) c (arguments, code, name);
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 

@@ -65,6 +65,22 @@ select is((billing.open_account(b())).balance, 5.00, 'a changed amount does not 
 set local tap.now = '2025-07-10 12:00+00';
 select is(does(admin(), 'free'), 't -1 0 8.00 f', 'but in the next');
 
+-- A tier's name can come back with another amount.
+create function gold(p_monthly_credits int) returns jsonb language sql as $$
+    select jsonb_set(
+        billing.get_config(), '{tiers,gold}',
+        billing.get_config() #> '{tiers,free}' || jsonb_build_object('rank', 50, 'monthly_credits', p_monthly_credits)
+    )
+$$;
+select billing.apply_config(billing.get_config(), true) \g /dev/null
+select billing.apply_config(gold(10)) \g /dev/null
+select billing.open_account(d(), 'free') \g /dev/null
+select is(does(admin(), 'gold', d()), 't 2 2 10 f', 'up to a tier');
+select is(does(admin(), 'free', d()), 't -1 0 10 f', 'and back');
+select billing.apply_config(billing.get_config() #- '{tiers,gold}') \g /dev/null
+select billing.apply_config(gold(20)) \g /dev/null
+select is(does(admin(), 'gold', d()), 't 3 10 20 f', 'and up again, when it grants more');
+
 -- Refusals -----------------------------------------------------------------------------------------------------------
 
 select is(does(a(), 'tier_2_20'), 'f not_an_admin -1 0 8.00 f', 'a user changes no tier');
@@ -85,7 +101,7 @@ from (values
     ('admin(), null, ''free'', ''r''', 'UC400', 'invalid_request'),
     ('admin(), a(), ''free'', repeat(''r'', 2001)', 'UC400', 'invalid_request'),
     ('admin(), nobody(), ''free'', ''r''', 'UC404', 'account_not_found'),
-    ('admin(), a(), ''gold'', ''r''', 'UC404', 'unknown_tier'),
+    ('admin(), a(), ''silver'', ''r''', 'UC404', 'unknown_tier'),
     ('admin(), a(), null, ''r''', 'UC404', 'unknown_tier'),
     ('admin(), a(), ''free'', null', 'UC422', 'reason_required'),
     ('admin(), a(), ''free'', '' ''', 'UC422', 'reason_required')

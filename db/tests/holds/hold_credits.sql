@@ -38,7 +38,7 @@ select is(
 select rows_are(
     $$
     select r.hold_id = h.hold_id, r.amount, r.expires_at, r.available, r.replayed
-    from billing.hold_credits(a(), 3.0000000010, '1 day', 'another text', 'key') r, billing.credit_holds h
+    from billing.hold_credits(a(), 3.000000001, '1 day', 'another text', 'key') r, billing.credit_holds h
     where h.user_id = a() and h.idempotency_key = 'key'
     $$,
     $$values (true, 3.000000001, '2025-03-10 12:10+00'::timestamptz, 1.499999999, true)$$,

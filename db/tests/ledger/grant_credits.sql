@@ -189,6 +189,7 @@ from (values
     ('a(), 1, null', 'UC422', 'unknown_source'),
     ('a(), 1, ''promotion'', p_expires_at => ''2026-03-10 12:00+00''', 'UC422', 'expiry_not_ahead'),
     ('a(), 1, ''promotion'', p_expires_at => ''-infinity''', 'UC422', 'expiry_not_ahead'),
+    ('a(), 1, ''promotion'', p_expires_at => ''infinity''', 'UC422', 'expiry_not_ahead'),
     ('a(), 1, ''promotion'', p_priority => -1', 'UC400', 'invalid_request'),
     ('a(), 1, ''promotion'', p_priority => 1001', 'UC400', 'invalid_request'),
     ('a(), 1, ''promotion'', p_idempotency_key => ''''', 'UC400', 'invalid_request'),

@@ -32,7 +32,6 @@ select is(told(p_type => 'usage'), '4 2', 'one type');
 select is(told(4, 1, 'usage'), '2', 'paged');
 select is(told(p_type => 'adjustment'), '3', 'another one');
 select is(told(3, 50, 'adjustment'), '', 'before it there is none');
-select is(told(p_type => 'gift'), '', 'nor of a type that there is not');
 select is(
     (select bool_and(e.entry_hash = encode(l.entry_hash, 'hex')) from billing.list_entries(a()) e
         join billing.credit_ledger l on l.user_id = a() and l.entry_no = e.entry_no), true, 'the hash is hexadecimal'
@@ -52,15 +51,20 @@ begin
     return v_plan #>> '{0,Plan,Shared Hit Blocks}';
 end
 $$;
+-- Beside the account's row, of which this transaction leaves many versions.
+create temp table beside as select pages_read('select billing_private.read_account(a())') as pages;
 select cmp_ok(
-    pages_read('select billing.list_entries(a(), null, 50, ''tier_grant'')'), '<', 20,
+    pages_read('select billing.list_entries(a(), null, 50, ''tier_grant'')') - pages, '<', 20,
     'R32: a page of a rare type reads no more than it shows'
-);
-select cmp_ok(pages_read('select billing.list_entries(a(), 1500)'), '<', 80, 'R32: nor does one in the middle');
+) from beside;
+select cmp_ok(
+    pages_read('select billing.list_entries(a(), 1500)') - pages, '<', 20, 'R32: nor does one in the middle'
+) from beside;
 
 select throws_ok('select billing.list_entries(' || arguments || ')', code, name, name || ': ' || arguments)
 from (values
     ('null', 'UC400', 'invalid_request'),
+    ('a(), null, 50, ''gift''', 'UC400', 'invalid_request'),
     ('nobody()', 'UC404', 'account_not_found'),
     ('a(), null, 0', 'UC422', 'limit_out_of_range'),
     ('a(), null, 501', 'UC422', 'limit_out_of_range'),

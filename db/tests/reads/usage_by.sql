@@ -53,6 +53,14 @@ select rows_are(
     'a stretch of refusals alone has zeros, not nulls'
 );
 
+select billing.open_account(c()) \g /dev/null
+select billing.deduct_credits(c(), 0.1, p_metadata => '{"model": "m", "prompt_tokens": 999999999999999999}')
+from generate_series(1, 12) \g /dev/null
+select is(
+    (select (calls, prompt_tokens)::text from billing.usage_by(c(), '2025-03-01', '2025-04-01')), '(12,0)',
+    'absurd counts in an application''s metadata are nothing, and no sum of them fails'
+);
+
 select throws_ok('select billing.usage_by(' || arguments || ')', code, name, name || ': ' || arguments)
 from (values
     ('null, ''2025-03-01'', ''2025-04-01''', 'UC400', 'invalid_request'),

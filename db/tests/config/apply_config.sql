@@ -1,0 +1,113 @@
+-- Applying makes the tables like the file: all of it or nothing, logged, and never over an edit by accident.
+\ir ../setup.psql
+
+create function wanted(p_path text[], p_value jsonb) returns jsonb language sql as
+$$select jsonb_set(billing.get_config(), p_path, p_value)$$;
+create function told(p_wanted jsonb, p_force boolean default false) returns text language sql as $$
+    select coalesce(string_agg(concat_ws(' ', change, section, name), ', '), '')
+    from billing.apply_config(p_wanted, p_force, chief())
+$$;
+select billing.open_account(a(), 'tier_2_20') \g /dev/null
+
+select is(told(billing.get_config()), '', 'what is there already is no change');
+select is_empty('select * from billing.admin_actions_log', 'and is not logged');
+
+create temp table new as
+select jsonb_set(
+    jsonb_set(
+        wanted('{tiers,gold}', '{"display_name": "Gold", "monthly_credits": 50, "price_cents": 4000, "can_purchase_credits": false,
+            "rank": 1, "grant_expires_after": null, "rollover_cap": 10}')
+            || jsonb_build_object('settings', '{"default": {"reversal_grace": "14 days"}}'::jsonb),
+        '{tiers,tier_2_20,rank}', '8'
+    ),
+    '{admin_limits,admin,approval_above}', '100'
+) #- '{tiers,tier_50_400}' #- '{model_prices,o3}' as config;
+select is(
+    told(config),
+    'change admin_limits admin, remove model_prices o3, change settings default, add tiers gold, change tiers tier_2_20, '
+    || 'remove tiers tier_50_400',
+    'changes of every kind, one rank moving to another tier'
+) from new;
+select is(billing.get_config(), config, 'the tables are like the file') from new;
+select is(told(config), '', 'once more is no change') from new;
+select rows_are(
+    $$
+    select target_user_id, admin_user_id, action, reason, outcome, details -> 'forced', details ->> 'login' = session_user
+    from billing.admin_actions_log order by reason
+    $$,
+    $$
+    select '00000000-0000-0000-0000-000000000000'::uuid, chief(), 'apply_config', reason, 'done', false, true
+    from unnest(array[
+        'add tiers gold', 'change admin_limits admin', 'change settings default', 'change tiers tier_2_20',
+        'remove model_prices o3', 'remove tiers tier_50_400'
+    ]) reason
+    $$,
+    'each is in the log, under the nil uuid'
+);
+
+-- Amounts and prices -------------------------------------------------------------------------------------------------
+
+select is(told(wanted('{tiers,free,monthly_credits}', '9')), 'change tiers free', 'an amount changes');
+select is((billing.open_account(b())).balance, 5.00, 'but not in this period');
+set local tap.now = '2025-04-01 00:00+00';
+select is((billing.open_account(c())).balance, 9.00, 'in the next it does');
+select is(told(wanted('{model_prices,gpt-4o,multiplier}', '2')), 'change model_prices gpt-4o', 'a price changes');
+select is((billing.deduct_tokens(c(), 'gpt-4o', 1000, 0)).cost, 0.005, 'from then on');
+select is(
+    (select count(*) from billing.model_prices where model = 'gpt-4o'), 2::bigint, 'the one of before stays known'
+);
+
+-- Edits --------------------------------------------------------------------------------------------------------------
+
+create temp table file as select billing.get_config() as config;
+update billing.billing_tiers set display_name = 'Edited' where name = 'free';
+select throws_ok(
+    format('select billing.apply_config(%L)', config), 'UC409', 'config_edited_in_database', 'an edit is not overwritten'
+) from file;
+select throws_ok(
+    format('select billing.apply_config(%L, null)', config), 'UC409', 'config_edited_in_database', 'null does not force'
+) from file;
+select is(told(billing.get_config()), '', 'pulling it into the file makes peace');
+update billing.billing_tiers set display_name = 'Edited again' where name = 'free';
+select is(told(config, true), 'change tiers free', 'force overwrites it') from file;
+select is(
+    (select details -> 'before' ->> 'display_name' from billing.admin_actions_log where (details -> 'forced')::boolean),
+    'Edited again', 'and the log keeps what was overwritten'
+);
+
+-- All of it or nothing -----------------------------------------------------------------------------------------------
+
+select throws_ok(
+    format('select billing.apply_config(%L, true)', billing.get_config() #- '{tiers,tier_2_20}'), 'UC409', 'config_in_use',
+    'a tier with accounts is not removed, not even by force'
+);
+create temp table bad as
+select what, config from (values
+    ('a negative amount', wanted('{tiers,free,monthly_credits}', '-1')),
+    ('an amount with 10 places', wanted('{tiers,free,monthly_credits}', '0.0000000001')),
+    ('an amount that is none', wanted('{tiers,free,monthly_credits}', '"NaN"')),
+    ('no name to show', wanted('{tiers,free,display_name}', '" "')),
+    ('null where a value must be', wanted('{tiers,free,rank}', 'null')),
+    ('a rank twice', wanted('{tiers,free,rank}', '7')),
+    ('an expiry in the past', wanted('{tiers,free,grant_expires_after}', '"-1 day"')),
+    ('a tier with a bad name', wanted('{tiers,Free tier}', billing.get_config() #> '{tiers,gold}')),
+    ('limits for a role that there is not', wanted('{admin_limits,user}', billing.get_config() #> '{admin_limits,admin}')),
+    ('a negative price', wanted('{model_prices,gpt-5,input_per_million}', '-1')),
+    ('a multiplier of 0', wanted('{model_prices,gpt-5,multiplier}', '0')),
+    ('a model without a name', wanted('{model_prices,x y}', billing.get_config() #> '{model_prices,gpt-5}')),
+    ('two settings', wanted('{settings,second}', billing.get_config() #> '{settings,default}')),
+    ('no grace', wanted('{settings,default,reversal_grace}', '"0"')),
+    ('no grace at all', wanted('{settings,default,reversal_grace}', 'null')),
+    ('no object', '[]')
+) b (what, config);
+create temp table before as select billing.get_config() as config, (select count(*) from billing.admin_actions_log) as logged;
+select throws_ok(
+    format('select billing.apply_config(%L)', jsonb_set(config, '{admin_limits,admin,max_daily_total}', '1', false)), 'UC422',
+    'invalid_config', 'refused: ' || what
+) from bad;
+select is(billing.get_config(), config, 'of a refused file nothing is applied') from before;
+select is((select count(*) from billing.admin_actions_log), logged, 'nor logged') from before;
+select is_empty('select * from billing.verify_ledger()', 'accounts are as they were');
+
+select * from finish();
+rollback;

@@ -1,0 +1,39 @@
+-- The configuration in the tables as one JSON object, in the form that diff_config and apply_config take.
+\ir ../setup.psql
+
+select is(
+    (select array_agg(k order by k) from jsonb_object_keys(billing.get_config()) k),
+    array['admin_limits', 'model_prices', 'settings', 'tiers'], 'four sections'
+);
+select is(
+    billing.get_config() -> 'tiers' -> 'tier_200_1000',
+    '{
+        "display_name": "Enterprise", "monthly_credits": 1005, "price_cents": 100000, "can_purchase_credits": true,
+        "rank": 7, "grant_expires_after": "1 mon", "rollover_cap": null
+    }',
+    'a tier'
+);
+select is(
+    billing.get_config() -> 'admin_limits',
+    '{
+        "admin": {"max_credit_adjustment": 1000, "max_daily_total": 5000, "can_refund": false, "approval_above": null},
+        "super_admin": {
+            "max_credit_adjustment": 100000, "max_daily_total": 500000, "can_refund": true, "approval_above": null
+        }
+    }',
+    'the limits'
+);
+select is(
+    billing.get_config() -> 'model_prices' -> 'gemini-2.5-flash',
+    '{"input_per_million": 0.3, "cached_input_per_million": 0.075, "output_per_million": 2.5, "multiplier": 1.5}', 'a price'
+);
+select is(billing.get_config() -> 'settings', '{"default": {"reversal_grace": "7 days"}}', 'the settings');
+create temp table before as select billing.get_config() as config;
+set local intervalstyle = 'iso_8601';
+select is(billing.get_config(), config, 'it does not depend on the session''s settings') from before;
+reset intervalstyle;
+insert into billing.model_prices values ('gpt-4o', '2025-03-11', 1, 1, 1, 1), ('later', '2025-03-11', 1, 1, 1, 1);
+select is(billing.get_config(), config, 'prices that are ahead are not in it') from before;
+
+select * from finish();
+rollback;
