@@ -17,6 +17,7 @@ REASONS = {
     "insufficient_credits": (402, "The available credits do not cover this."),
     "account_frozen": (403, "The account is frozen: no credits leave it until an admin unfreezes it."),
     "account_closed": (403, "The account is closed."),
+    "account_has_holds": (409, "Calls are still running on holds of the account: wait for them, or release them."),
     "not_an_admin": (403, "This needs the role admin. The attempt was logged."),
     "not_a_super_admin": (403, "This needs the role super_admin. The attempt was logged."),
     "admin_limit_exceeded": (403, "This is above what the admin's role may move. The attempt was logged."),

@@ -3,9 +3,10 @@
     python -m scripts.bench [--seconds 4] [--rounds 5] [--quick] [--only GROUP] [--json bench.json] [--enforce]
                             [--postgres 18|15] [--database-url URL] [--profile]
 
-The reference works on twins of our tables: same columns, defaults, CHECKs, indexes, fillfactor and rows, and it writes
-values of the same sizes. What it leaves out is what the ledger adds: the replay of a key, the refusal that leaves an
-entry, the hash chain, credits that expire, and the lock that is taken before anything is decided.
+The reference works on twins of our tables: same columns, rules (CHECKs, domains), indexes, fillfactor and rows, and it
+writes values of the same sizes. What it leaves out is what the ledger adds: the replay of a key, the refusal that
+leaves an entry, the hash chain, credits that expire, and the lock that is taken before anything is decided. Told beside
+it: the same in two statements of a transaction, and on twins without any rules.
 
 All measurements of a round follow each other, and every other round goes backwards, so that whatever else the machine
 does falls on both sides. A ratio is the median of the rounds' ratios. The first second of each run, in which sessions
@@ -132,48 +133,50 @@ class Scenario(NamedTuple):
     group: str
     title: str
     script: str
+    ours: bool = False  # runs with the role billing_api, as the API does; the references run as the login
     entries: int = 0  # that a call writes to our ledger
     calls: int = 1  # that a transaction stands for
+
+
+def moves(prefix: str, group: str, account: str) -> list[Scenario]:
+    """One deduction, and the references for it, on accounts chosen like that."""
+    start = f"{account}\n{KEY}\n"
+    bare = ONE_STATEMENT.replace("bench.credit_", "bench.bare_")
+    return [
+        Scenario(f"{prefix}reference", group, "UPDATE + INSERT in one statement", start + ONE_STATEMENT),
+        Scenario(f"{prefix}deduct", group, "`deduct_credits`", start + DEDUCT, ours=True, entries=1),
+        Scenario(f"{prefix}two_statements", group, "BEGIN, UPDATE, INSERT, COMMIT", start + TWO_STATEMENTS),
+        Scenario(f"{prefix}bare", group, "UPDATE + INSERT, tables without rules", start + bare),
+    ]
 
 
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario(
-            "reference", "accounts", "UPDATE and INSERT in one statement", f"{ONE_OF_ALL}\n{KEY}\n{ONE_STATEMENT}"
-        ),
-        Scenario("deduct", "accounts", "deduct_credits", f"{ONE_OF_ALL}\n{KEY}\n{DEDUCT}", entries=1),
-        Scenario(
-            "two_statements", "accounts", "BEGIN, UPDATE, INSERT, COMMIT", f"{ONE_OF_ALL}\n{KEY}\n{TWO_STATEMENTS}"
-        ),
-        Scenario("batch", "batch", "deduct_credits_batch", BATCH, entries=BATCH_SIZE, calls=BATCH_SIZE),
-        Scenario(
-            "hot_reference", "hot", "UPDATE and INSERT in one statement", f"{HOT_ACCOUNT}\n{KEY}\n{ONE_STATEMENT}"
-        ),
-        Scenario("hot_deduct", "hot", "deduct_credits", f"{HOT_ACCOUNT}\n{KEY}\n{DEDUCT}", entries=1),
-        Scenario(
-            "hot_two_statements", "hot", "BEGIN, UPDATE, INSERT, COMMIT", f"{HOT_ACCOUNT}\n{KEY}\n{TWO_STATEMENTS}"
-        ),
+        *moves("", "accounts", ONE_OF_ALL),
+        Scenario("batch", "batch", "`deduct_credits_batch`", BATCH, ours=True, entries=BATCH_SIZE, calls=BATCH_SIZE),
+        *moves("hot_", "hot", HOT_ACCOUNT),
         Scenario("read", "check", "SELECT by primary key", f"{ONE_OF_ALL}\n{READ}"),
-        Scenario("check", "check", "check_credits", f"{ONE_OF_ALL}\n{CHECK}"),
+        Scenario("check", "check", "`check_credits`", f"{ONE_OF_ALL}\n{CHECK}", ours=True),
     )
 }
 
 
 class Comparison(NamedTuple):
-    """Our scenario, the references (the fastest counts), and the ratio to reach at each number of clients."""
+    """Our scenario, the reference with the ratio to reach at each number of clients, and references told beside it."""
 
     ours: str
-    references: tuple[str, ...]
+    reference: str
     bars: dict[int, float]
     goal: float | None = None
+    others: tuple[str, ...] = ()
 
 
 COMPARISONS = (
-    Comparison("deduct", ("reference", "two_statements"), {16: 0.75}, goal=0.90),
-    Comparison("hot_deduct", ("hot_reference", "hot_two_statements"), {16: 0.75}),
-    Comparison("batch", ("deduct",), {1: 2.5, 16: 2.5}),
-    Comparison("check", ("read",), {1: 0.55, 16: 0.55}),
+    Comparison("deduct", "reference", {16: 0.75}, goal=0.90, others=("two_statements", "bare")),
+    Comparison("hot_deduct", "hot_reference", {16: 0.75}, others=("hot_two_statements", "hot_bare")),
+    Comparison("batch", "deduct", {1: 2.5, 16: 2.5}),
+    Comparison("check", "read", {1: 0.55, 16: 0.55}),
 )
 
 
@@ -279,14 +282,9 @@ def prepare(conn: psycopg.Connection) -> None:
         )
     conn.execute("create schema bench")
     conn.execute("grant usage on schema bench to billing_api")
-    for name in ("credit_accounts", "credit_ledger"):
-        twin, original = sql.Identifier("bench", name), sql.Identifier("billing", name)
-        conn.execute(sql.SQL("create table {} (like {} including all)").format(twin, original))
-        options = conn.execute("select unnest(reloptions) from pg_class where oid = %s::regclass", [f"billing.{name}"])
-        for (option,) in options.fetchall():
-            conn.execute(sql.SQL("alter table {} set ({})").format(twin, sql.SQL(option)))
-        conn.execute(sql.SQL("insert into {} select * from {}").format(twin, original))
-        conn.execute(sql.SQL("grant select, insert, update on {} to billing_api").format(twin))
+    for name in ("accounts", "ledger"):
+        make_twin(conn, f"credit_{name}", f"credit_{name}", rules=True)
+        make_twin(conn, f"credit_{name}", f"bare_{name}", rules=False)
     conn.execute("create table bench.batches (batch_no int primary key, items text not null)")
     conn.execute("alter table bench.batches alter column items set storage external")
     conn.execute(
@@ -305,11 +303,29 @@ def prepare(conn: psycopg.Connection) -> None:
     tidy(conn)
 
 
+def make_twin(conn: psycopg.Connection, name: str, twin_name: str, *, rules: bool) -> None:
+    """Copy one of our tables with its rows; without rules, columns of a domain become what the domain is made of."""
+    original, twin = sql.Identifier("billing", name), sql.Identifier("bench", twin_name)
+    included = sql.SQL("including all" if rules else "including all excluding constraints")
+    conn.execute(sql.SQL("create table {} (like {} {})").format(twin, original, included))
+    changes = conn.execute(
+        """select format('set (%%s)', option) from pg_class, unnest(reloptions) as option
+            where oid = %(table)s::regclass
+           union all
+           select format('alter column %%I type %%s', attname, format_type(typbasetype, typtypmod))
+             from pg_attribute join pg_type on pg_type.oid = atttypid
+            where attrelid = %(table)s::regclass and typtype = 'd' and not %(rules)s""",
+        {"table": f"billing.{name}", "rules": rules},
+    ).fetchall()
+    for (change,) in changes:
+        conn.execute(sql.SQL("alter table {} {}").format(twin, sql.SQL(change)))
+    conn.execute(sql.SQL("insert into {} select * from {}").format(twin, original))
+
+
 def tidy(conn: psycopg.Connection) -> None:
     """Give every round the same start: no dead rows, nothing left to write back."""
-    conn.execute(
-        "vacuum (analyze) billing.credit_accounts, billing.credit_ledger, bench.credit_accounts, bench.credit_ledger"
-    )
+    for table in ("billing.credit_%s", "bench.credit_%s", "bench.bare_%s"):
+        conn.execute(f"vacuum (analyze) {table % 'accounts'}, {table % 'ledger'}")
     try:
         conn.execute("checkpoint")
     except errors.InsufficientPrivilege:
@@ -317,7 +333,7 @@ def tidy(conn: psycopg.Connection) -> None:
 
 
 class Pgbench:
-    """Runs scenarios as the API would: sessions with the role billing_api, prepared statements."""
+    """Runs scenarios as an application would: sessions that last, prepared statements."""
 
     def __init__(self, url: str, directory: Path) -> None:
         self.program = str(postgres_bin(EMBEDDED) / "pgbench")
@@ -325,8 +341,8 @@ class Pgbench:
         self.transactions = dict.fromkeys(SCENARIOS, 0)
         names = {option.keyword.decode(): option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
         values = {names[key]: str(value) for key, value in conninfo_to_dict(url).items()}
-        options = f"{values.get('PGOPTIONS', '')} -c role=billing_api".strip()
-        self.environment = {**os.environ, **values, "PGOPTIONS": options}
+        self.environment = {**os.environ, **values}
+        self.api_options = f"{self.environment.get('PGOPTIONS', '')} -c role=billing_api"
         for scenario in SCENARIOS.values():
             (directory / scenario.name).write_text(scenario.script + "\n")
 
@@ -336,7 +352,8 @@ class Pgbench:
         command += [f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={seconds + 1}", "--progress=1"]
         command += [f"--define={key}={value}" for key, value in VARIABLES.items()]
         command += [f"--file={self.directory / name}"]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        environment = self.environment | ({"PGOPTIONS": self.api_options} if SCENARIOS[name].ours else {})
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         failed = re.search(r"failed transactions: (\d+)", done.stdout)
         if done.returncode != 0 or (failed and failed[1] != "0"):
             raise BenchError(f"pgbench, {name}: {done.stderr.strip()[-2000:]}")
@@ -368,18 +385,18 @@ def measure(
 
 
 def compare(results: dict[tuple[str, int], Measured]) -> list[Ratio]:
-    """The ratios; of several references each is told, and the fastest has the bar."""
+    """The ratios of what was measured."""
     ratios = []
     for comparison in COMPARISONS:
         for clients in CLIENTS:
-            ours = results.get((comparison.ours, clients))
-            references = [results[name, clients] for name in comparison.references if (name, clients) in results]
-            references.sort(key=lambda measured: measured.median, reverse=True)
-            for rank, reference in enumerate(references if ours else ()):
-                pairs = zip(ours.per_second, reference.per_second, strict=True)
+            if (comparison.ours, clients) not in results:
+                continue
+            ours = results[comparison.ours, clients]
+            for name in (comparison.reference, *comparison.others):
+                pairs = zip(ours.per_second, results[name, clients].per_second, strict=True)
                 ratio = statistics.median(mine / other for mine, other in pairs)
-                bar = comparison.bars.get(clients) if rank == 0 else None
-                ratios.append(Ratio(ours.scenario, reference.scenario, clients, ratio, bar, comparison.goal))
+                bar = comparison.bars.get(clients) if name == comparison.reference else None
+                ratios.append(Ratio(comparison.ours, name, clients, ratio, bar, comparison.goal))
     return ratios
 
 
@@ -432,7 +449,7 @@ def header(around: dict[str, Any], seconds: int, rounds: int) -> str:
     return (
         f"PostgreSQL {around['postgresql']} and pgbench on {around['cores']} cores ({around['processor']});"
         f" {settings}.\n"
-        f"{ACCOUNTS:,} accounts, prepared statements, {rounds} interleaved rounds of {seconds} s each; medians."
+        f"{ACCOUNTS:,} accounts, prepared statements, medians of {rounds} interleaved runs of {seconds} s."
     )
 
 
@@ -444,11 +461,11 @@ def table(results: dict[tuple[str, int], Measured], ratios: list[Ratio]) -> str:
         ours, reference = SCENARIOS[ratio.ours], SCENARIOS[ratio.reference]
         rows.append(
             [
-                f"`{ours.title}`",
+                ours.title,
                 GROUPS[ours.group],
                 str(ratio.clients),
                 f"{results[ratio.ours, ratio.clients].median:,.0f}",
-                f"`{reference.title}`" if "_" in reference.title else reference.title,
+                reference.title,
                 f"{results[ratio.reference, ratio.clients].median:,.0f}",
                 f"{ratio.ratio:.2f}",
                 "" if ratio.bar is None else f"{ratio.bar:.2f}",

@@ -689,6 +689,7 @@ HISTORIES: dict[str, Callable[[Ledger], Iterable[Any]]] = {
         ledger.call("deduct_credits", amount=Decimal(18)),
         ledger.owe(Decimal(10)),
         ledger.wait(2 * DAY),
+        ledger.agree(),
         ledger.reverse(0, True, 0, False),
         ledger.agree(),
         ledger.wait(7 * DAY),
@@ -708,6 +709,7 @@ HISTORIES: dict[str, Callable[[Ledger], Iterable[Any]]] = {
         ledger.call("hold_credits", amount=Decimal(1), expires_in=3 * DAY),
         ledger.call("deduct_credits", amount=Decimal(4)),
         ledger.wait(DAY),
+        ledger.agree(),
         ledger.reverse(0, True, 0, False),
     ),
 }

@@ -35,13 +35,17 @@ begin
     if v_result.replayed then
         return v_result;
     end if;
-    v_entry := billing_private.reversible_entry(p_user_id, p_entry_no);
-    v_account := billing_private.settle_account(v_account, v_now);
     v_action_id := billing_private.time_ordered_id(v_now);
-    v_refusal := coalesce(
-        billing_private.authorize_admin(p_actor, -v_entry.amount, v_now),
-        case v_account.status when 'closed' then 'account_closed' end
-    );
+    -- Who is no admin learns nothing about entries.
+    v_refusal := billing_private.authorize_admin(p_actor, 0, v_now);
+    if v_refusal is null then
+        v_entry := billing_private.reversible_entry(p_user_id, p_entry_no);
+        v_refusal := coalesce(
+            billing_private.authorize_admin(p_actor, -v_entry.amount, v_now),
+            case v_account.status when 'closed' then 'account_closed' end
+        );
+    end if;
+    v_account := billing_private.settle_account(v_account, v_now);
     if v_refusal is null then
         perform billing_private.count_admin_total(p_actor, -v_entry.amount, v_now);
         v_result.entry_no := v_account.entry_count + 1;

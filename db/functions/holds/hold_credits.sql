@@ -55,7 +55,7 @@ begin
             v_account, v_now, v_refusal, p_amount, 'hold_credits', p_idempotency_key, null, null, p_description, null
         );
         return (
-            false, null, p_amount, null, v_account.balance - v_account.held, v_refusal, false
+            false, null, 0, null, v_account.balance - v_account.held, v_refusal, false
         )::billing.hold_result;
     end if;
     insert into billing.credit_holds (

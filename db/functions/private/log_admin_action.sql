@@ -17,7 +17,9 @@ begin
         target_user_id, action_id, admin_user_id, action, amount, reason, details, outcome, created_at
     )
     values (
-        p_target, p_action_id, p_actor, p_action, p_amount, p_reason, jsonb_strip_nulls(p_details), p_outcome, p_now
+        p_target, p_action_id, p_actor, p_action, p_amount, p_reason, (
+            select coalesce(jsonb_object_agg(key, value), '{}') from jsonb_each(p_details) where value <> 'null'
+        ), p_outcome, p_now
     );
 end
 $$;

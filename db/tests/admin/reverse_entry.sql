@@ -118,6 +118,8 @@ create function refused(p_actor uuid, p_entry_no bigint) returns text language s
 $$;
 select is((select type from billing.credit_ledger where user_id = c() and entry_no = 8), 'usage', 'a usage entry');
 select is(refused(a(), 8), 'f not_an_admin 0 -1', 'is not reversed by a user');
+select is(refused(a(), 1), 'f not_an_admin 0 -1', 'who learns nothing about entries either');
+select is(refused(a(), 99), 'f not_an_admin 0 -1', 'nor whether they are there');
 update billing.admin_limits set approval_above = 0.4;
 select is(refused(admin(), 8), 'f approval_required 0 -1', 'R17: nor by one admin above approval_above');
 update billing.admin_limits set max_credit_adjustment = 0.4;
@@ -127,10 +129,10 @@ update billing.admin_limits set max_credit_adjustment = null, approval_above = n
 select is(refused(admin(), 8), 'f account_closed 0 -1', 'nor when the account is closed');
 select is(
     (
-        select string_agg(outcome || ' ' || amount, ', ' order by outcome) from billing.admin_actions_log
+        select string_agg(concat_ws(' ', outcome, amount), ', ' order by outcome) from billing.admin_actions_log
         where reason = 'a try' and details ->> 'reversed_entry_no' = '8' and not details ? 'entry_no'
     ),
-    'account_closed 0.5, admin_limit_exceeded 0.5, approval_required 0.5, not_an_admin 0.5', 'each try is logged'
+    'account_closed 0.5, admin_limit_exceeded 0.5, approval_required 0.5, not_an_admin', 'each try is logged'
 );
 
 -- Debt ---------------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ select is((select held from billing.credit_accounts where user_id = a()), 0.0000
 
 select is(
     billing.hold_credits(a(), 5.000000001, '1 hour', 'too much', 'refused'),
-    (false, null, 5.000000001, null, 5, 'insufficient_credits', false)::billing.hold_result,
+    (false, null, 0, null, 5, 'insufficient_credits', false)::billing.hold_result,
     'more than there is is refused'
 );
 select rows_are(
@@ -86,7 +86,7 @@ select is((billing.hold_credits(a(), 5)).success, true, 'R26: until the hold end
 select billing.open_account(b()) \g /dev/null
 select billing.set_account_status(admin(), b(), 'frozen', 'r') \g /dev/null
 select is(
-    billing.hold_credits(b(), 1), (false, null, 1, null, 5, 'account_frozen', false)::billing.hold_result,
+    billing.hold_credits(b(), 1), (false, null, 0, null, 5, 'account_frozen', false)::billing.hold_result,
     'a frozen account holds nothing'
 );
 select billing.set_account_status(admin(), b(), 'closed', 'r') \g /dev/null
