@@ -153,7 +153,8 @@ insert into billing.billing_settings (reversal_grace) values (interval '7 days')
 create domain billing.credits as numeric
     constraint credits_not_negative check (value >= 0)
     constraint credits_exact check (value <= 1000000000000000 and scale(value) <= 9);
-comment on domain billing.credits is 'Credits (1 credit = 1 US dollar), exact to 9 places. NaN and infinity fail the bound.';
+comment on domain billing.credits is
+    'Credits (1 credit = 1 US dollar), exact to 9 places. NaN and infinity fail the bound.';
 
 create domain billing.signed_credits as numeric
     constraint signed_credits_exact
@@ -215,18 +216,22 @@ create table billing.credit_accounts (
 -- Room on the page lets a deduction stay a heap-only update.
 with (fillfactor = 50);
 comment on table billing.credit_accounts is
-    'One row per user: the row that every money function locks first. No index mentions a column that a deduction changes.';
-comment on column billing.credit_accounts.balance is 'Credits, held ones included; expired ones until they are settled.';
+    'One row per user: what every money function locks first. No index mentions a column that a deduction changes.';
+comment on column billing.credit_accounts.balance is
+    'Credits, held ones included; expired ones until they are settled.';
 comment on column billing.credit_accounts.held is 'Credits reserved by active holds.';
 comment on column billing.credit_accounts.debt is 'Credits owed; every grant repays it first.';
-comment on column billing.credit_accounts.used_total is 'Position on the usage axis: all that was ever burned in burn order.';
+comment on column billing.credit_accounts.used_total is
+    'Position on the usage axis: all that was ever burned in burn order.';
 comment on column billing.credit_accounts.settled_total is 'Up to where the usage axis is attributed to lots.';
 comment on column billing.credit_accounts.next_expiry_at is 'Earliest time ahead at which a lot or a hold ends.';
 comment on column billing.credit_accounts.entry_count is 'Number of the newest ledger entry.';
 comment on column billing.credit_accounts.chain_head is 'Hash of the newest ledger entry.';
 comment on column billing.credit_accounts.last_grant_at is 'When the last tier grant was made.';
-comment on column billing.credit_accounts.granted_through is 'Newest period, by its first day, whose tier grant is done.';
-comment on column billing.credit_accounts.updated_at is 'Time of the last change; no entry is older than the one before it.';
+comment on column billing.credit_accounts.granted_through is
+    'Newest period, by its first day, whose tier grant is done.';
+comment on column billing.credit_accounts.updated_at is
+    'Time of the last change; no entry is older than the one before it.';
 
 create index credit_accounts_due on billing.credit_accounts (next_expiry_at) where next_expiry_at is not null;
 create index credit_accounts_granted on billing.credit_accounts (granted_through);
@@ -283,7 +288,7 @@ create table billing.credit_ledger (
         check (billing_private.entry_fits_type(type, amount, grant_no, reversed_entry_no))
 );
 comment on table billing.credit_ledger is
-    'Append-only: every movement of credits, numbered per account and chained by hashes. A usage entry of 0 is a refusal.';
+    'Append-only: every movement of credits, numbered per account, chained by hashes. A usage entry of 0 is a refusal.';
 comment on column billing.credit_ledger.entry_no is '1, 2, 3 … per account, without gaps.';
 comment on column billing.credit_ledger.amount is 'Credits, negative when they leave the account.';
 comment on column billing.credit_ledger.used_after is 'Position on the usage axis after this entry.';
@@ -338,7 +343,7 @@ create table billing.credit_grants (
 comment on table billing.credit_grants is
     'Lots. They burn by priority (lower first), then soonest expiry, then oldest.';
 comment on column billing.credit_grants.remaining is
-    'What is left of the lot, as of the account''s settled_total: usage after that is attributed at the next settlement.';
+    'What is left of the lot as of the account''s settled_total; later usage is attributed at the next settlement.';
 comment on column billing.credit_grants.entry_no is 'The ledger entry that brought the lot.';
 comment on column billing.credit_grants.from_grant_no is 'The lot whose credits a reversal brought back.';
 
@@ -395,7 +400,7 @@ create unique index credit_holds_idempotency
     on billing.credit_holds (user_id, idempotency_key) where idempotency_key is not null;
 create index credit_holds_active on billing.credit_holds (user_id, expires_at) where status = 'active';
 
--- Row level security: a user's token reads that user's rows, billing_monitor reads all ---------------------------------
+-- Row level security: a user's token reads that user's rows, billing_monitor reads all ------------------------------
 
 alter table billing.credit_accounts enable row level security;
 alter table billing.credit_ledger enable row level security;
@@ -445,7 +450,8 @@ create type billing.granted_entry as (
     created_at timestamptz, grant_no bigint, reversed_entry_no bigint, entry_hash text,
     available numeric, replayed boolean
 );
-comment on type billing.granted_entry is 'The entry of a grant, the credits available after it, and whether it is a replay.';
+comment on type billing.granted_entry is
+    'The entry of a grant, the credits available after it, and whether it is a replay.';
 
 create type billing.deduction as (
     success boolean, entry_no bigint, amount numeric, balance_after numeric, available numeric, reason text,
@@ -475,7 +481,8 @@ create type billing.admin_result as (
     success boolean, reason text, entry_no bigint, amount numeric, balance_after numeric, action_id uuid,
     replayed boolean
 );
-comment on type billing.admin_result is 'What an admin''s action did, or why it was refused; action_id is its row in the log.';
+comment on type billing.admin_result is
+    'What an admin''s action did, or why it was refused; action_id is its row in the log.';
 
 create type billing.grant_lot as (
     user_id uuid, grant_no bigint, source text, amount numeric, remaining numeric, priority integer,
@@ -525,7 +532,8 @@ comment on type billing.finding is 'Something that does not verify. No finding: 
 create type billing_private.settlement_step as (
     kind text, grant_no bigint, hold_id uuid, amount numeric, from_used numeric, due_at timestamptz
 );
-comment on type billing_private.settlement_step is 'One step of a settlement: burn a lot, end a hold, or expire credits.';
+comment on type billing_private.settlement_step is
+    'One step of a settlement: burn a lot, end a hold, or expire credits.';
 
 create type billing_private.lot as (
     grant_no bigint, amount numeric, priority integer, expires_at timestamptz, from_grant_no bigint

@@ -83,7 +83,7 @@ create type billing.config_change as (
     section text, name text, change text, edited boolean, before jsonb, after jsonb
 );
 comment on type billing.config_change is
-    'A difference between the tables (before) and what is wanted (after). Edited: the table''s row was changed in the database since the last apply.';
+    'A difference between tables (before) and wish (after). Edited: changed in the database since the last apply.';
 
 -- A user's own rows, where a gateway's role for signed-in users exists.
 do $$

@@ -1,10 +1,10 @@
 -- A positive amount is a lot without expiry; a negative one burns lots in their order, like usage.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Replay:  the same key, admin and amount returns the first result with replayed = true; a refusal binds no key.
--- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed, insufficient_credits: success = false,
---          nothing moves, and the attempt is in the admin log.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused,
---          UC422 amount_zero, amount_too_precise, amount_too_large, reason_required.
+-- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed, insufficient_credits: success =
+--          false, nothing moves, and the attempt is in the admin log.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, UC422 amount_zero,
+--          amount_too_precise, amount_too_large, reason_required.
 create or replace function billing.adjust_credits(
     p_actor           uuid,
     p_user_id         uuid,

@@ -1,5 +1,6 @@
--- Periods that were missed are granted at the old tier first. An upgrade then grants what the new tier's amount is above
--- the tier grants already made in this period; a downgrade counts from the next period. The entry is the upgrade's grant.
+-- Periods that were missed are granted at the old tier first. An upgrade then grants what the new tier's amount is
+-- above the tier grants already made in this period; a downgrade counts from the next period. The entry is the
+-- upgrade's grant.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Answers: not_an_admin, account_closed: success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, unknown_tier, UC422 reason_required.

@@ -1,5 +1,6 @@
--- active, frozen (nothing can be spent, live holds can still be captured) or closed (nothing moves). An account that becomes
--- active gets the tier grants that it missed. No credits are taken: what a closed account holds is there when it reopens.
+-- active, frozen (nothing can be spent, live holds can still be captured) or closed (nothing moves). An account that
+-- becomes active gets the tier grants that it missed. No credits are taken: what a closed account holds is there when
+-- it reopens.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Answers: not_an_admin, account_has_holds (a close with live holds): success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, UC422 reason_required, unknown_status.
@@ -50,6 +51,7 @@ begin
 end
 $$;
 
-comment on function billing.set_account_status(uuid, uuid, text, text) is 'Freezes, unfreezes, closes or reopens an account.';
+comment on function billing.set_account_status(uuid, uuid, text, text) is
+    'Freezes, unfreezes, closes or reopens an account.';
 revoke all on function billing.set_account_status(uuid, uuid, text, text) from public;
 grant execute on function billing.set_account_status(uuid, uuid, text, text) to billing_api;

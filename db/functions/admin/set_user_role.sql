@@ -1,5 +1,5 @@
--- Locks:   role changes among each other, then the rows of the two users, until commit: two super admins who demote each
---          other at once are not both obeyed.
+-- Locks:   role changes among each other, then the rows of the two users, until commit: two super admins who demote
+--          each other at once are not both obeyed.
 -- Answers: not_a_super_admin, last_super_admin: success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC422 reason_required (when an empty one is given), unknown_role.
 create or replace function billing.set_user_role(
@@ -54,6 +54,7 @@ begin
 end
 $$;
 
-comment on function billing.set_user_role(uuid, uuid, text, text) is 'Makes a user an admin, a super admin, or a user again.';
+comment on function billing.set_user_role(uuid, uuid, text, text) is
+    'Makes a user an admin, a super admin, or a user again.';
 revoke all on function billing.set_user_role(uuid, uuid, text, text) from public;
 grant execute on function billing.set_user_role(uuid, uuid, text, text) to billing_api;

@@ -1,5 +1,5 @@
--- For the owner of the database. All of it or nothing; every change is in the admin log under the nil uuid. A tier's changed
--- amount counts from the next period; a changed price from now on; the prices of a removed model are deleted.
+-- For the owner of the database. All of it or nothing; every change is in the admin log under the nil uuid. A tier's
+-- changed amount counts from the next period; a changed price from now on; the prices of a removed model are deleted.
 -- Locks:  the configuration tables against other writers, until commit.
 -- Raises: UC409 config_edited_in_database (unless p_force), config_in_use, UC422 invalid_config.
 create or replace function billing.apply_config(

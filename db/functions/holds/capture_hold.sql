@@ -1,11 +1,11 @@
--- Takes what the call cost: less than was held (the rest is released), as much, or more when the available credits cover
--- the excess. A hold that has expired or was released is collected again when the balance covers it. A live hold can be
--- captured, up to its amount, while the account is frozen.
+-- Takes what the call cost: less than was held (the rest is released), as much, or more when the available credits
+-- cover the excess. A hold that has expired or was released is collected again when the balance covers it. A live hold
+-- can be captured, up to its amount, while the account is frozen.
 -- Locks:   the account row, until commit.
 -- Replay:  the same key, hold and amount returns the first entry with replayed = true; a refusal binds no key.
 -- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
--- Raises:  UC400 invalid_request, UC404 account_not_found, hold_not_found, UC409 hold_not_active, idempotency_key_reused,
---          UC422 amount_not_positive, amount_too_precise, amount_too_large.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, hold_not_found, UC409 hold_not_active,
+--          idempotency_key_reused, UC422 amount_not_positive, amount_too_precise, amount_too_large.
 create or replace function billing.capture_hold(
     p_user_id         uuid,
     p_hold_id         uuid,
@@ -36,7 +36,8 @@ begin
     v_hold := billing_private.read_hold(p_user_id, p_hold_id);
     if p_idempotency_key is not null then
         v_result := billing_private.replay_spend(
-            true, v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold', p_hold_id::text
+            true, v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold',
+            p_hold_id::text
         );
     end if;
     if v_result.replayed then

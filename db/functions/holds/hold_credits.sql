@@ -1,9 +1,10 @@
--- Reserves an amount, not lots: the capture burns in the order of its own time. The hold ends by itself after p_expires_in.
+-- Reserves an amount, not lots: the capture burns in the order of its own time. The hold ends by itself after
+-- p_expires_in.
 -- Locks:   the account row, until commit.
 -- Replay:  the same key and amount returns the first hold with replayed = true; a refusal binds no key.
 -- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused,
---          UC422 amount_not_positive, amount_too_precise, amount_too_large, expires_in_out_of_range.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, UC422 amount_not_positive,
+--          amount_too_precise, amount_too_large, expires_in_out_of_range.
 create or replace function billing.hold_credits(
     p_user_id         uuid,
     p_amount          numeric,
@@ -41,7 +42,8 @@ begin
     if found then
         if v_hold.amount <> p_amount then
             perform billing_private.raise_error('idempotency_key_reused', format(
-                'Key %L of user %s belongs to hold %s of %s.', p_idempotency_key, p_user_id, v_hold.hold_id, v_hold.amount
+                'Key %L of user %s belongs to hold %s of %s.', p_idempotency_key, p_user_id, v_hold.hold_id,
+                v_hold.amount
             ));
         end if;
         return (

@@ -20,6 +20,7 @@ begin
 end
 $$;
 
-comment on function billing.list_holds(uuid, boolean) is 'The newest 500 holds of an account, or those that are active.';
+comment on function billing.list_holds(uuid, boolean) is
+    'The newest 500 holds of an account, or those that are active.';
 revoke all on function billing.list_holds(uuid, boolean) from public;
 grant execute on function billing.list_holds(uuid, boolean) to billing_api;

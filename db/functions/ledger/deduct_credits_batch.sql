@@ -1,6 +1,7 @@
--- Each item: user_id, and either amount or model, prompt_tokens, completion_tokens and cached_tokens; description (with an
--- amount), reference_type, reference_id, idempotency_key, metadata. A result per item, in their order; an item that alone would raise has
--- success = false and the error's name, and the others go on. Keys are those of deduct_credits and deduct_tokens.
+-- Each item: user_id, and either amount or model, prompt_tokens, completion_tokens and cached_tokens;
+-- description, reference_type, reference_id, idempotency_key, metadata. A result per item, in their order; an item that
+-- alone would raise has success = false and the error's name, and the others go on. Keys are those of deduct_credits
+-- and deduct_tokens.
 -- Locks:  the accounts, in the order of their user_id, until commit.
 -- Raises: UC400 invalid_request when p_items is not an array of at most 1,000 items.
 create or replace function billing.deduct_credits_batch(p_items jsonb)
@@ -31,6 +32,7 @@ begin
 end
 $$;
 
-comment on function billing.deduct_credits_batch(jsonb) is 'Deducts many items in one transaction, each on its own terms.';
+comment on function billing.deduct_credits_batch(jsonb) is
+    'Deducts many items in one transaction, each on its own terms.';
 revoke all on function billing.deduct_credits_batch(jsonb) from public;
 grant execute on function billing.deduct_credits_batch(jsonb) to billing_api;

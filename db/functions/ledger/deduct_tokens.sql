@@ -1,6 +1,7 @@
--- Cached tokens are a part of the prompt tokens. The cost is exact, rounded once, up, at the ninth place; the exact cost,
--- the token counts and the rates go into the entry's metadata. A call that costs nothing succeeds without an entry.
--- Locks, replay and answers as billing.deduct_credits; the key's request is the model, the counts and the reference.
+-- Cached tokens are a part of the prompt tokens. The cost is exact, rounded once, up, at the ninth place; the exact
+-- cost, the token counts and the rates go into the entry's metadata. A call that costs nothing succeeds without an
+-- entry. Locks, replay and answers as billing.deduct_credits; the key's request is the model, the counts and the
+-- reference.
 -- Raises:  as billing.deduct_credits, and UC404 unknown_model, UC422 invalid_tokens.
 create or replace function billing.deduct_tokens(
     p_user_id           uuid,

@@ -57,7 +57,9 @@ begin
     if v_account.status = 'closed' then
         perform billing_private.raise_error('account_closed', format('The account of user %s is closed.', p_user_id));
     elsif p_expires_at <= v_now or not isfinite(p_expires_at) then
-        perform billing_private.raise_error('expiry_not_ahead', format('It is %s; p_expires_at is %s.', v_now, p_expires_at));
+        perform billing_private.raise_error(
+            'expiry_not_ahead', format('It is %s; p_expires_at is %s.', v_now, p_expires_at)
+        );
     end if;
     v_account := billing_private.settle_account(v_account, v_now);
     v_entry_no := v_account.entry_count + 1;
@@ -72,6 +74,7 @@ begin
 end
 $$;
 
-comment on function billing.grant_credits is 'Adds credits to an account as a lot, with a priority and an optional expiry.';
+comment on function billing.grant_credits is
+    'Adds credits to an account as a lot, with a priority and an optional expiry.';
 revoke all on function billing.grant_credits from public;
 grant execute on function billing.grant_credits to billing_api;

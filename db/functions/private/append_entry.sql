@@ -43,5 +43,6 @@ begin
 end
 $$;
 
-comment on function billing_private.append_entry is 'Appends a ledger entry to a locked account and returns the account after it.';
+comment on function billing_private.append_entry is
+    'Appends a ledger entry to a locked account and returns the account after it.';
 revoke all on function billing_private.append_entry from public;

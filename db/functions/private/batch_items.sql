@@ -1,5 +1,6 @@
 -- Values that have no meaning become null, which the deduction refuses by name; well_formed is false where that would
--- hide what was meant: an item that is no object, has an unknown member, no user, or not exactly one of amount and model.
+-- hide what was meant: an item that is no object, has an unknown member, no user, or not exactly one of amount and
+-- model.
 create or replace function billing_private.batch_items(p_items jsonb)
 returns table (
     item_no           bigint,
@@ -29,7 +30,10 @@ as $$
                 ] = '{}'
                 and item ->> 'user_id' ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'
                 and (item ->> 'amount' is null) <> (item ->> 'model' is null)
-                and (item ->> 'model' is not null or not item ?| array['prompt_tokens', 'completion_tokens', 'cached_tokens'])
+                and (
+                    item ->> 'model' is not null
+                    or not item ?| array['prompt_tokens', 'completion_tokens', 'cached_tokens']
+                )
             else false
         end is true,
         case

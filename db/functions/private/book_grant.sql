@@ -60,5 +60,5 @@ end
 $$;
 
 comment on function billing_private.book_grant is
-    'Books a grant on a locked and settled account: the entry, its lots, and the repayment of debt; returns the account.';
+    'Books a grant on a locked and settled account: entry, lots, repayment of debt; returns the account.';
 revoke all on function billing_private.book_grant from public;

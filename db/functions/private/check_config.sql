@@ -10,7 +10,9 @@ begin
     from billing.diff_config(p_desired) d
     where d.edited;
     if v_names is not null and p_force is not true then
-        perform billing_private.raise_error('config_edited_in_database', format('Edited since the last apply: %s.', v_names));
+        perform billing_private.raise_error(
+            'config_edited_in_database', format('Edited since the last apply: %s.', v_names)
+        );
     end if;
     select string_agg(d.name, ', ') into v_names
     from billing.diff_config(p_desired) d

@@ -1,4 +1,5 @@
--- Raises: UC400 invalid_request, UC404 account_not_found, UC422 amount_not_positive, amount_too_precise, amount_too_large.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC422 amount_not_positive, amount_too_precise,
+--         amount_too_large.
 create or replace function billing_private.check_otherwise(p_user_id uuid, p_required numeric)
 returns billing.credit_check
 language plpgsql

@@ -103,7 +103,8 @@ begin
                 chain_head = v_account.chain_head
             where user_id = p_user_id;
             return (
-                true, v_account.entry_count, v_amount, v_account.balance, v_account.balance - v_account.held, null, false
+                true, v_account.entry_count, v_amount, v_account.balance, v_account.balance - v_account.held, null,
+                false
             )::billing.deduction;
         end if;
     end if;

@@ -54,5 +54,5 @@ end
 $$;
 
 comment on function billing_private.deduct_otherwise is
-    'The deductions that take nothing: a replay, an error, a refusal, a call that is free. The account is locked and settled.';
+    'The deductions that take nothing (replay, error, refusal, free call) from a locked and settled account.';
 revoke all on function billing_private.deduct_otherwise from public;

@@ -10,13 +10,15 @@ declare
     v_row record;
 begin
     if (
-        jsonb_typeof(p_desired) = 'object' and p_desired - array['tiers', 'admin_limits', 'model_prices', 'settings'] = '{}'
+        jsonb_typeof(p_desired) = 'object'
+        and p_desired - array['tiers', 'admin_limits', 'model_prices', 'settings'] = '{}'
         and p_desired #> '{tiers,free}' is not null and p_desired #> '{admin_limits,admin}' is not null
         and p_desired #> '{admin_limits,super_admin}' is not null and p_desired #> '{settings,default}' is not null
         and jsonb_typeof(p_desired -> 'model_prices') = 'object'
     ) is not true then
         perform billing_private.raise_error(
-            'invalid_config', 'It must have tiers (free among them), admin_limits of both roles, model_prices and settings.'
+            'invalid_config',
+            'It must have tiers (free among them), admin_limits of both roles, model_prices and settings.'
         );
     end if;
     for v_row in
@@ -51,5 +53,6 @@ begin
 end
 $$;
 
-comment on function billing_private.desired_config(jsonb) is 'A wanted configuration as rows, typed and compared by column.';
+comment on function billing_private.desired_config(jsonb) is
+    'A wanted configuration as rows, typed and compared by column.';
 revoke all on function billing_private.desired_config(jsonb) from public;

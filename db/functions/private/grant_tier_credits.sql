@@ -38,7 +38,8 @@ begin
             array[(null, v_amount, billing_private.source_priority('tier_grant'), v_expires_at, null)]
                 ::billing_private.lot[],
             -- Up to which amount: it only ever rises within a period, whatever becomes of the tier's name.
-            'grant_tier_credits', v_period || case when v_granted > 0 then '/' || trim_scale(v_granted + v_amount) else '' end,
+            'grant_tier_credits',
+            v_period || case when v_granted > 0 then '/' || trim_scale(v_granted + v_amount) else '' end,
             'period', v_period, format('%s credits of %s', v_tier.display_name, v_period), null, p_actor
         );
     end if;

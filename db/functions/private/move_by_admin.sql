@@ -50,8 +50,8 @@ begin
             );
         else
             v_account := billing_private.append_entry(
-                v_account, v_now, 'adjustment', p_amount, -p_amount, p_operation, p_idempotency_key, null, null, p_reason,
-                v_metadata, p_actor
+                v_account, v_now, 'adjustment', p_amount, -p_amount, p_operation, p_idempotency_key, null, null,
+                p_reason, v_metadata, p_actor
             );
         end if;
     end if;

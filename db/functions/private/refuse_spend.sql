@@ -1,4 +1,5 @@
--- A refusal changes no balance and binds no key, and leaves an entry of 0 that says what was asked and why it was not done.
+-- A refusal changes no balance and binds no key, and leaves an entry of 0 that says what was asked and why it was not
+-- done.
 create or replace function billing_private.refuse_spend(
     p_account         billing.credit_accounts,
     p_now             timestamptz,

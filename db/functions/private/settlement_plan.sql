@@ -37,7 +37,7 @@ begin
     end loop;
 
     for v_event in
-        -- A lot that lapsed before is met again: nothing goes unless a hold has ended since, which is then the due time.
+        -- A lot that lapsed before is met again: nothing goes unless a hold has just ended, and then it goes now.
         select
             expires_at as at, 1 as rank, null::uuid as hold_id, grant_no, amount, priority,
             case

@@ -20,5 +20,6 @@ as $$
     )::uuid
 $$;
 
-comment on function billing_private.time_ordered_id(timestamptz) is 'A random id that sorts by the time it was made at.';
+comment on function billing_private.time_ordered_id(timestamptz) is
+    'A random id that sorts by the time it was made at.';
 revoke all on function billing_private.time_ordered_id(timestamptz) from public;

@@ -52,6 +52,7 @@ begin
 end
 $$;
 
-comment on function billing.list_entries(uuid, bigint, integer, text) is 'The ledger of an account, newest first, page by page.';
+comment on function billing.list_entries(uuid, bigint, integer, text) is
+    'The ledger of an account, newest first, page by page.';
 revoke all on function billing.list_entries(uuid, bigint, integer, text) from public;
 grant execute on function billing.list_entries(uuid, bigint, integer, text) to billing_api;

@@ -1,4 +1,5 @@
--- Buckets are hours, days, weeks (from Monday) or months in UTC. Amounts are what was taken, positive; a call is an entry.
+-- Buckets are hours, days, weeks (from Monday) or months in UTC. Amounts are what was taken, positive; a call is an
+-- entry.
 -- Raises: UC400 invalid_request, UC404 account_not_found.
 create or replace function billing.usage_by(
     p_user_id uuid,
@@ -30,9 +31,15 @@ begin
             e.metadata ->> 'model' as model,
             count(*) filter (where e.amount < 0),
             -coalesce(sum(e.amount), 0),
-            coalesce(sum(billing_private.as_count(e.metadata -> 'prompt_tokens')) filter (where e.amount < 0), 0)::bigint,
-            coalesce(sum(billing_private.as_count(e.metadata -> 'completion_tokens')) filter (where e.amount < 0), 0)::bigint,
-            coalesce(sum(billing_private.as_count(e.metadata -> 'cached_tokens')) filter (where e.amount < 0), 0)::bigint,
+            coalesce(
+                sum(billing_private.as_count(e.metadata -> 'prompt_tokens')) filter (where e.amount < 0), 0
+            )::bigint,
+            coalesce(
+                sum(billing_private.as_count(e.metadata -> 'completion_tokens')) filter (where e.amount < 0), 0
+            )::bigint,
+            coalesce(
+                sum(billing_private.as_count(e.metadata -> 'cached_tokens')) filter (where e.amount < 0), 0
+            )::bigint,
             count(*) filter (where e.amount = 0)
         from billing.credit_ledger e
         where e.user_id = p_user_id and e.entry_no between v_first and v_last and e.type = 'usage'
