@@ -375,7 +375,7 @@ class Account:
             raise Refused("idempotency_key_reused")
         if hold is None and (refusal := self._refusal(amount)):
             self._append("usage", ZERO, "hold_credits", refused=(refusal, amount))
-            nothing = {"hold_id": None, "expires_at": None, "amount": amount, "available": self.available}
+            nothing = {"hold_id": None, "expires_at": None, "amount": ZERO, "available": self.available}
             return {"success": False, "reason": refusal, "replayed": False, **nothing}
         if hold is None:
             assert hold_id is not None, "the database placed no hold"
@@ -472,6 +472,8 @@ class Account:
         request = (actor, entry_no)
         if entry := self._replay("reverse_entry", key, request):
             return self._admin_replay(entry)
+        if refusal := self._authorize(actor):
+            return self._admin_answer("reverse_entry", None, refusal)
         if not 1 <= entry_no <= len(self.entries):
             raise Refused("entry_not_found")
         burnt = self.entries[entry_no - 1]

@@ -19,8 +19,8 @@ set search_path = ''
 as $$
 begin
     return billing_private.deduct(
-        true, p_user_id, p_amount, null, null, null, null, p_description, p_reference_type, p_reference_id,
-        p_idempotency_key, p_metadata
+        true, 'deduct_credits', p_user_id, p_amount, null, null, null, null, p_description, p_reference_type,
+        p_reference_id, p_idempotency_key, p_metadata
     );
 end
 $$;

@@ -21,9 +21,9 @@ begin
     for v_item in select * from billing_private.batch_items(p_items) order by user_id, item_no loop
         v_results[v_item.item_no] := case
             when v_item.well_formed then billing_private.deduct(
-                false, v_item.user_id, v_item.amount, v_item.model, v_item.prompt_tokens, v_item.completion_tokens,
-                v_item.cached_tokens, v_item.description, v_item.reference_type, v_item.reference_id,
-                v_item.idempotency_key, v_item.metadata
+                false, case when v_item.model is null then 'deduct_credits' else 'deduct_tokens' end, v_item.user_id,
+                v_item.amount, v_item.model, v_item.prompt_tokens, v_item.completion_tokens, v_item.cached_tokens,
+                v_item.description, v_item.reference_type, v_item.reference_id, v_item.idempotency_key, v_item.metadata
             )
             else billing_private.fail_spend(false, 'invalid_request', null)
         end;

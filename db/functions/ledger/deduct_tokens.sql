@@ -27,8 +27,8 @@ begin
         perform billing_private.raise_error('invalid_request', 'p_model must be given.');
     end if;
     v_result := billing_private.deduct(
-        true, p_user_id, null, p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, null, p_reference_type,
-        p_reference_id, p_idempotency_key, p_metadata
+        true, 'deduct_tokens', p_user_id, null, p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, null,
+        p_reference_type, p_reference_id, p_idempotency_key, p_metadata
     );
     v_cost := v_result.amount;
     if not v_result.success then

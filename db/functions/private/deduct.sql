@@ -6,6 +6,7 @@
 -- Errors:  of the caller are raised, or told as the reason when p_raise is false, so that a batch can go on.
 create or replace function billing_private.deduct(
     p_raise             boolean,
+    p_operation         text,
     p_user_id           uuid,
     p_amount            numeric,
     p_model             text,
@@ -22,35 +23,23 @@ returns billing.deduction
 language plpgsql
 as $$
 declare
-    v_operation text := case when p_model is null then 'deduct_credits' else 'deduct_tokens' end;
-    v_amount    numeric := p_amount;
-    v_metadata  jsonb := p_metadata;
     v_account   billing.credit_accounts;
     v_now       timestamptz;
-    v_problem   text;
-    v_detail    text;
     v_price     record;
 begin
-    v_problem := case
-        when p_user_id is null then 'invalid_request'
-        when p_model is null then billing_private.amount_problem(p_amount)
-        when billing_private.tokens_problem(p_prompt_tokens, p_completion_tokens, p_cached_tokens) then 'invalid_tokens'
-    end;
-    v_detail := billing_private.text_problem(
-        p_description, p_reference_type, p_reference_id, p_idempotency_key, p_metadata
-    );
-    if v_problem is not null or v_detail is not null then
-        return billing_private.fail_spend(
-            p_raise, coalesce(v_problem, 'invalid_request'), case
-                when v_problem is null then v_detail
-                when p_user_id is null then 'p_user_id must be given.'
-                when p_model is null then format('p_amount is %s.', coalesce(p_amount::text, 'null'))
-                else format(
-                    'p_prompt_tokens is %s, p_cached_tokens %s, p_completion_tokens %s.',
-                    coalesce(p_prompt_tokens::text, 'null'), coalesce(p_cached_tokens::text, 'null'),
-                    coalesce(p_completion_tokens::text, 'null')
-                )
-            end
+    if (
+        p_user_id is not null
+        and case
+            when p_model is null then billing_private.amount_problem(p_amount) is null
+            else not billing_private.tokens_problem(p_prompt_tokens, p_completion_tokens, p_cached_tokens)
+        end
+        and billing_private.text_problem(
+            p_description, p_reference_type, p_reference_id, p_idempotency_key, p_metadata
+        ) is null
+    ) is not true then
+        return billing_private.reject_spend(
+            p_raise, p_user_id, p_amount, p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, p_description,
+            p_reference_type, p_reference_id, p_idempotency_key, p_metadata
         );
     end if;
 
@@ -71,26 +60,26 @@ begin
         v_price := billing_private.token_cost(
             p_model, p_prompt_tokens, p_completion_tokens, p_cached_tokens, v_now
         );
-        v_amount := v_price.cost;
-        v_metadata := coalesce(p_metadata, '{}') || v_price.basis;
+        p_amount := v_price.cost;
+        p_metadata := coalesce(p_metadata, '{}') || v_price.basis;
     end if;
 
-    if v_amount > 0 and v_account.balance - v_account.held >= v_amount and v_account.status = 'active' then
+    if p_amount > 0 and v_account.balance - v_account.held >= p_amount and v_account.status = 'active' then
         v_account.entry_count := v_account.entry_count + 1;
-        v_account.balance := v_account.balance - v_amount;
-        v_account.used_total := v_account.used_total + v_amount;
+        v_account.balance := v_account.balance - p_amount;
+        v_account.used_total := v_account.used_total + p_amount;
         v_account.chain_head := billing_private.entry_hash(
-            v_account.chain_head, p_user_id, v_account.entry_count, v_now, 'usage', -v_amount, v_account.balance,
-            v_account.used_total, v_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description,
-            v_metadata, null, null, null
+            v_account.chain_head, p_user_id, v_account.entry_count, v_now, 'usage', -p_amount, v_account.balance,
+            v_account.used_total, p_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description,
+            p_metadata, null, null, null
         );
         insert into billing.credit_ledger (
             user_id, entry_no, created_at, type, amount, balance_after, used_after, operation, idempotency_key,
             reference_type, reference_id, description, metadata, entry_hash
         )
         values (
-            p_user_id, v_account.entry_count, v_now, 'usage', -v_amount, v_account.balance, v_account.used_total,
-            v_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description, v_metadata,
+            p_user_id, v_account.entry_count, v_now, 'usage', -p_amount, v_account.balance, v_account.used_total,
+            p_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description, p_metadata,
             v_account.chain_head
         )
         on conflict (user_id, operation, idempotency_key) where idempotency_key is not null do nothing;
@@ -103,14 +92,14 @@ begin
                 chain_head = v_account.chain_head
             where user_id = p_user_id;
             return (
-                true, v_account.entry_count, v_amount, v_account.balance, v_account.balance - v_account.held, null,
+                true, v_account.entry_count, p_amount, v_account.balance, v_account.balance - v_account.held, null,
                 false
             )::billing.deduction;
         end if;
     end if;
     return billing_private.deduct_otherwise(
-        p_raise, v_now, v_operation, v_amount, p_user_id, p_amount, p_model, p_prompt_tokens, p_completion_tokens,
-        p_cached_tokens, p_description, p_reference_type, p_reference_id, p_idempotency_key, v_metadata
+        p_raise, p_operation, v_now, p_user_id, p_amount, p_model, p_prompt_tokens, p_completion_tokens,
+        p_cached_tokens, p_description, p_reference_type, p_reference_id, p_idempotency_key, p_metadata
     );
 end
 $$;

@@ -1,9 +1,9 @@
 -- A replay comes before anything that could have changed since the first try: the balance, the rate card, the status.
+-- p_amount is what the call costs by now; null when the model has no price.
 create or replace function billing_private.deduct_otherwise(
     p_raise             boolean,
-    p_now               timestamptz,
     p_operation         text,
-    p_cost              numeric,
+    p_now               timestamptz,
     p_user_id           uuid,
     p_amount            numeric,
     p_model             text,
@@ -33,15 +33,15 @@ begin
             return v_result;
         end if;
     end if;
-    if p_cost is null then
+    if p_amount is null then
         return billing_private.fail_spend(p_raise, 'unknown_model', format('Model %L has no price.', p_model));
-    elsif p_cost > 1000000000000 then
-        return billing_private.fail_spend(p_raise, 'amount_too_large', format('The call costs %s.', p_cost));
+    elsif p_amount > 1000000000000 then
+        return billing_private.fail_spend(p_raise, 'amount_too_large', format('The call costs %s.', p_amount));
     end if;
-    v_refusal := billing_private.spend_refusal(v_account, p_cost);
+    v_refusal := billing_private.spend_refusal(v_account, p_amount);
     if v_refusal is not null then
         v_account := billing_private.refuse_spend(
-            v_account, p_now, v_refusal, p_cost, p_operation, p_idempotency_key, p_reference_type, p_reference_id,
+            v_account, p_now, v_refusal, p_amount, p_operation, p_idempotency_key, p_reference_type, p_reference_id,
             p_description, p_metadata
         );
     end if;
