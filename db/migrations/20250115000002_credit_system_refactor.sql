@@ -345,7 +345,7 @@ comment on table billing.credit_grants is
 comment on column billing.credit_grants.remaining is
     'What is left of the lot as of the account''s settled_total; later usage is attributed at the next settlement.';
 comment on column billing.credit_grants.entry_no is 'The ledger entry that brought the lot.';
-comment on column billing.credit_grants.from_grant_no is 'The lot whose credits a reversal brought back.';
+comment on column billing.credit_grants.from_grant_no is 'The lot that the credits of a reversal first came from.';
 
 create index credit_grants_live
     on billing.credit_grants (user_id, priority, expires_at, grant_no) where remaining > 0;

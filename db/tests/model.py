@@ -79,6 +79,7 @@ class Lot:
     granted_at: datetime
     entry_no: int
     reference: tuple[str | None, str | None]
+    origin: str
     lapsed: bool = False
 
     @property
@@ -250,15 +251,18 @@ class Account:
         return self._append(type, -amount, operation, funding=funding, **more)
 
     def _grant(
-        self, type: str, source: str, lots: list[tuple[Decimal, int, datetime | None]], operation: str, **more: Any
-    ) -> Entry:
-        """One positive entry and its lots; each repays debt as far as there is any."""
+        self, type: str, source: str, lots: list[tuple[Decimal, int, datetime | None]], operation: str,
+        origins: Iterable[str] = (), **more: Any,
+    ) -> Entry:  # fmt: skip
+        """One positive entry and its lots, which first came from the origins; each repays debt while there is any."""
         fresh = [
             Lot(
                 len(self.lots) + 1 + number, source, amount, amount, priority, expires_at, self.now,
-                len(self.entries) + 1, more.get("reference", (None, None)),
+                len(self.entries) + 1, more.get("reference", (None, None)), origin,
             )
-            for number, (amount, priority, expires_at) in enumerate(lots)
+            for number, ((amount, priority, expires_at), origin) in enumerate(
+                zip(lots, origins or [source] * len(lots), strict=True)
+            )
         ]  # fmt: skip
         self.lots += fresh
         entry = self._append(type, sum((lot.amount for lot in fresh), ZERO), operation, **more)
@@ -427,7 +431,8 @@ class Account:
         self.actions.append((action, asked, refusal or "done"))
         return {
             "success": refusal is None, "reason": refusal, "entry_no": entry and entry.entry_no,
-            "amount": entry.amount if entry else ZERO, "balance_after": self.balance, "replayed": False,
+            "amount": entry.amount if entry else ZERO,
+            "balance_after": entry.balance_after if entry else self.balance, "replayed": False,
         }  # fmt: skip
 
     def _admin_replay(self, entry: Entry) -> dict[str, Any]:
@@ -487,13 +492,14 @@ class Account:
         if refusal is not None:
             return self._admin_answer("reverse_entry", -burnt.amount, refusal)
         self.admins[actor].total += -burnt.amount
-        lots = []
+        lots, origins = [], []
         for grant_no, amount in burnt.funding:
             lot = self.lots[grant_no - 1]
+            origins.append(lot.origin)
             gone = lot.expires_at is not None and lot.expires_at <= self.now
             lots.append((amount, lot.priority, self.now + self.grace if gone else lot.expires_at))
         entry = self._grant(
-            "reversal", "reversal", lots, "reverse_entry", key=key, request=request, actor=actor,
+            "reversal", "reversal", lots, "reverse_entry", origins, key=key, request=request, actor=actor,
             reference=("entry", str(entry_no)), reversed_entry_no=entry_no,
         )  # fmt: skip
         return self._admin_answer("reverse_entry", -burnt.amount, None, entry)
@@ -546,7 +552,7 @@ class Account:
 
     def _cap(self, cap: Decimal) -> None:
         """Unspent tier credits above the cap expire, those that would burn first, but not what holds need."""
-        lots = [lot for lot in self.live_lots() if lot.source == "tier_grant"]
+        lots = [lot for lot in self.live_lots() if lot.origin == "tier_grant"]
         excess = min(sum((lot.remaining for lot in lots), ZERO) - cap, self.available)
         for lot in lots:
             part = min(lot.remaining, excess)

@@ -390,6 +390,23 @@ def test_r29_no_cap_takes_no_credits(conn, clock):
     assert account(conn, user).balance == 15
 
 
+def test_r15_a_reversal_does_not_escape_the_rollover_cap(conn, clock):
+    """R15: monthly credits that were reversed, even twice, are monthly credits when the cap is applied."""
+    clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    conn.execute(
+        "update billing.billing_tiers set rollover_cap = 0, grant_expires_after = null where name = 'tier_2_20'"
+    )
+    user, admin = uuid4(), new_admin(conn)
+    conn.execute("select billing.open_account(%s, 'tier_2_20')", [user])
+    for _ in range(2):
+        taken = row(conn, "select * from billing.deduct_credits(%s, 25)", user)
+        conn.execute("select billing.reverse_entry(%s, %s, %s, 'it failed')", [admin, user, taken.entry_no])
+    clock.freeze(datetime(2030, 5, 1, tzinfo=UTC))
+    change_tier(conn, admin, user, "tier_2_20")
+    assert account(conn, user).balance == 25
+    assert [(lot.source, lot.remaining) for lot in lots(conn, user)] == [("tier_grant", 25)]
+
+
 LAST = timedelta(microseconds=1)
 
 

@@ -40,7 +40,8 @@ begin
     if v_refusal is null then
         v_entries := v_account.entry_count;
         v_account := billing_private.move_to_tier(v_account, v_now, p_tier, p_actor);
-        select entry_no, amount::numeric into v_result.entry_no, v_result.amount
+        select entry_no, amount::numeric, balance_after::numeric
+        into v_result.entry_no, v_result.amount, v_result.balance_after
         from billing.credit_ledger
         where user_id = p_user_id and entry_no > v_entries and type = 'tier_grant' and actor = p_actor;
     end if;
@@ -49,8 +50,8 @@ begin
         jsonb_build_object('before', v_before, 'after', p_tier, 'entry_no', v_result.entry_no)
     );
     return (
-        v_refusal is null, v_refusal, v_result.entry_no, coalesce(v_result.amount, 0), v_account.balance, v_action_id,
-        false
+        v_refusal is null, v_refusal, v_result.entry_no, coalesce(v_result.amount, 0),
+        coalesce(v_result.balance_after, v_account.balance), v_action_id, false
     )::billing.admin_result;
 end
 $$;

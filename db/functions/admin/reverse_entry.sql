@@ -49,6 +49,7 @@ begin
     if v_refusal is null then
         perform billing_private.count_admin_total(p_actor, -v_entry.amount, v_now);
         v_result.entry_no := v_account.entry_count + 1;
+        v_result.balance_after := v_account.balance - v_entry.amount;
         v_account := billing_private.book_grant(
             v_account, v_now, 'reversal', 'reversal', billing_private.reversal_lots(v_entry, v_now), 'reverse_entry',
             p_idempotency_key, 'entry', p_entry_no::text, p_reason, jsonb_build_object('action_id', v_action_id),
@@ -64,7 +65,7 @@ begin
     );
     return (
         v_refusal is null, v_refusal, v_result.entry_no, case when v_refusal is null then -v_entry.amount else 0 end,
-        v_account.balance, v_action_id, false
+        coalesce(v_result.balance_after, v_account.balance), v_action_id, false
     )::billing.admin_result;
 end
 $$;

@@ -1,4 +1,5 @@
--- Takes what is over the cap from the tier lots that would burn first, and never what a hold needs.
+-- Takes what is over the cap from the tier lots that would burn first, and never what a hold needs. Tier credits that a
+-- reversal brought back are tier credits.
 create or replace function billing_private.apply_rollover_cap(
     p_account billing.credit_accounts,
     p_now     timestamptz,
@@ -16,20 +17,15 @@ begin
     if p_cap is null then
         return p_account;
     end if;
-    v_excess := least(
-        (
-            select sum(remaining)
-            from billing.credit_grants
-            where user_id = p_account.user_id and source = 'tier_grant' and remaining > 0
-        ) - p_cap,
-        p_account.balance - p_account.held
-    );
     for v_lot in
-        select grant_no, remaining
-        from billing.credit_grants
-        where user_id = p_account.user_id and source = 'tier_grant' and remaining > 0
-        order by priority, expires_at nulls last, grant_no
+        select l.grant_no, l.remaining, sum(l.remaining) over () as unspent
+        from billing.credit_grants l
+        left join billing.credit_grants origin
+            on origin.user_id = p_account.user_id and origin.grant_no = l.from_grant_no
+        where l.user_id = p_account.user_id and l.remaining > 0 and coalesce(origin.source, l.source) = 'tier_grant'
+        order by l.priority, l.expires_at nulls last, l.grant_no
     loop
+        v_excess := coalesce(v_excess, least(v_lot.unspent - p_cap, p_account.balance - p_account.held));
         v_taken := least(v_lot.remaining, v_excess);
         exit when (v_taken > 0) is not true;
         v_excess := v_excess - v_taken;

@@ -41,7 +41,7 @@ as $$
         end,
         case
             when jsonb_typeof(item -> 'amount') = 'number' then (item -> 'amount')::numeric
-            when item ->> 'amount' ~ '^[+-]?[0-9]{1,100}(\.[0-9]{1,100})?$' then (item ->> 'amount')::numeric
+            when item ->> 'amount' ~ '^[+-]?[0-9]{1,100}(\.[0-9]{1,100})?([eE][+-]?[0-9]{1,3})?$' then (item ->> 'amount')::numeric
         end,
         item ->> 'model',
         case when item ->> 'prompt_tokens' ~ '^[0-9]{1,18}$' then (item ->> 'prompt_tokens')::bigint end,

@@ -1,6 +1,7 @@
 create or replace function billing_private.burned_between(p_user_id uuid, p_from_used numeric, p_to_used numeric)
 returns table (
     grant_no   bigint,
+    origin_no  bigint,
     source     text,
     amount     numeric,
     priority   integer,
@@ -13,8 +14,9 @@ as $$
 begin
     return query
         select
-            l.grant_no, l.source, least(b.to_used, p_to_used) - greatest(b.from_used, p_from_used), l.priority,
-            l.expires_at, b.from_used::numeric
+            l.grant_no, coalesce(l.from_grant_no, l.grant_no), l.source,
+            least(b.to_used, p_to_used) - greatest(b.from_used, p_from_used), l.priority, l.expires_at,
+            b.from_used::numeric
         from billing.credit_burns b
         join billing.credit_grants l on l.user_id = b.user_id and l.grant_no = b.grant_no
         where b.user_id = p_user_id

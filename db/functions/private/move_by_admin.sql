@@ -41,6 +41,7 @@ begin
     if v_refusal is null then
         perform billing_private.count_admin_total(p_actor, abs(p_amount), v_now);
         v_result.entry_no := v_account.entry_count + 1;
+        v_result.balance_after := v_account.balance + p_amount;
         if p_amount > 0 then
             v_account := billing_private.book_grant(
                 v_account, v_now, 'adjustment', 'adjustment',
@@ -64,7 +65,7 @@ begin
     );
     return (
         v_refusal is null, v_refusal, v_result.entry_no, case when v_refusal is null then p_amount else 0 end,
-        v_account.balance, v_action_id, false
+        coalesce(v_result.balance_after, v_account.balance), v_action_id, false
     )::billing.admin_result;
 end
 $$;

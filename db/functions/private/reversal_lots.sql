@@ -15,7 +15,7 @@ begin
                     when f.expires_at <= p_now then (p_now at time zone 'UTC' + v_grace) at time zone 'UTC'
                     else f.expires_at
                 end,
-                f.grant_no
+                f.origin_no
             )::billing_private.lot
             order by f.from_used
         )

@@ -158,9 +158,10 @@ select is(
 select billing.open_account(b()) \g /dev/null
 update billing.credit_accounts set debt = 2 where user_id = b();
 select is(
-    (select (amount, balance_after, entry_no)::text from billing.adjust_credits(chief(), b(), 3, 'r')), '(3,6.00,2)',
-    'added credits repay debt first'
+    (select (amount, balance_after, entry_no)::text from billing.adjust_credits(chief(), b(), 3, 'r')), '(3,8.00,2)',
+    'the balance is that after the entry, as a replay tells it'
 );
+select is((billing.get_account(b())).balance, 6.00, 'then the added credits repay debt');
 select is((select debt from billing.credit_accounts where user_id = b()), 0::numeric, 'which is gone');
 select billing.set_account_status(chief(), b(), 'frozen', 'r') \g /dev/null
 select is((billing.adjust_credits(chief(), b(), -1, 'r')).success, true, 'a frozen account can be adjusted');

@@ -140,7 +140,8 @@ select is(
 select billing.open_account(b()) \g /dev/null
 select billing.deduct_credits(b(), 4) \g /dev/null
 update billing.credit_accounts set debt = 3 where user_id = b();
-select is((billing.reverse_entry(admin(), b(), 2, 'r')).balance_after, 2.00, 'what comes back repays debt first');
+select is((billing.reverse_entry(admin(), b(), 2, 'r')).balance_after, 5.00, 'the balance is that after the entry');
+select is((billing.get_account(b())).balance, 2.00, 'then what came back repays debt');
 select is((select debt from billing.credit_accounts where user_id = b()), 0.00, 'which is gone');
 
 -- Requests that are none ---------------------------------------------------------------------------------------------
