@@ -99,15 +99,24 @@ def _price(store: Store, params: Params, product: str) -> JSON:
             "trial_period_days": None,
             "usage_type": part.choice("usage_type", ["licensed"], "licensed"),
         }
-    item = objects.price(
-        store.clock.now(), product=product, currency=currency, unit_amount=amount, recurring=recurring
-    )
+    item = objects.price(store.clock.now(), product=product, currency=currency, unit_amount=amount, recurring=recurring)
     item["tax_behavior"] = params.choice("tax_behavior", ["exclusive", "inclusive", "unspecified"], "unspecified")
     return item
 
 
-def inline_price(store: Store, params: Params) -> JSON:
-    """The price of `price_data`: kept, but not active for anybody else, as at Stripe. Ends the part's validation."""
+def active_price(store: Store, key: str, param: str) -> JSON:
+    """A price that can be bought."""
+    item = store.get("price", key, param)
+    if not item["active"]:
+        raise ApiError("The price specified is inactive. This field only accepts active prices.", param=param)
+    return item
+
+
+def inline_price(store: Store, params: Params) -> list[JSON]:
+    """What `price_data` makes, to be kept by the caller: its product, if it is new, and last the price.
+
+    Neither is active for anybody else, as at Stripe.
+    """
     key = params.text("product")
     data = params.part("product_data")
     if key is None:
@@ -118,10 +127,7 @@ def inline_price(store: Store, params: Params) -> JSON:
         product = store.get("product", key, params.name("product"))
     item = _price(store, params, product["id"])
     item["active"] = False
-    params.done()
-    if key is None:
-        store.add(product)
-    return store.add(item)
+    return [item] if key else [product, item]
 
 
 def create_price(store: Store, params: Params) -> JSON:

@@ -1,10 +1,10 @@
 """The simulator's time: the real one plus what was skipped, and what falls due in it."""
 
 import time
+from calendar import monthrange
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from calendar import monthrange
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -1,6 +1,6 @@
 """Disputes: opened by the customer's bank, that is by a test; answered through the API; closed by a test."""
 
-from scripts.stripe_simulator import objects, payments
+from scripts.stripe_simulator import balance, objects
 from scripts.stripe_simulator.errors import ApiError
 from scripts.stripe_simulator.params import Params
 from scripts.stripe_simulator.rendering import page
@@ -34,7 +34,7 @@ def _withdraw(store: Store, item: JSON, event: str, previous: JSON | None = None
     store.get("charge", item["charge"])["disputed"] = True
     item["is_charge_refundable"] = False
     item["payment_method_details"]["card"]["case_type"] = "chargeback"
-    item["balance_transactions"].append(payments.book(store, "adjustment", item, -item["amount"], FEE))
+    item["balance_transactions"].append(balance.book(store, "adjustment", item, -item["amount"], FEE))
     store.emit(event, item, previous)
     store.emit("charge.dispute.funds_withdrawn", item)
 
@@ -55,7 +55,7 @@ def close(store: Store, item: JSON, status: str) -> None:
         raise ApiError(f"Dispute {item['id']} is {item['status']} and cannot be closed as {status}.")
     before, item["status"] = item["status"], status
     if status == "won":
-        item["balance_transactions"].append(payments.book(store, "adjustment", item, item["amount"]))
+        item["balance_transactions"].append(balance.book(store, "adjustment", item, item["amount"]))
     store.emit("charge.dispute.closed", item, {"status": before})
     if status == "won":
         store.emit("charge.dispute.funds_reinstated", item)

@@ -1,6 +1,8 @@
-"""Payment intents and setup intents, the charges they make, and the balance."""
+"""Payment intents and setup intents, and the charges they make."""
 
-from scripts.stripe_simulator import customers, disputes, objects
+from collections.abc import Callable
+
+from scripts.stripe_simulator import balance, disputes, methods, objects
 from scripts.stripe_simulator.errors import ApiError, declined, refused
 from scripts.stripe_simulator.params import Params
 from scripts.stripe_simulator.rendering import page, search
@@ -18,6 +20,8 @@ TEXTS = (
 MINIMUM = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50}
 MAXIMUM = 99_999_999
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
+# Whoever made an intent hears when it is paid.
+LISTENERS: list[Callable[[Store, JSON], None]] = []
 REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 
 
@@ -36,7 +40,7 @@ def create(store: Store, params: Params) -> JSON:
     params.done()
     if options["off_session"] and not confirming:
         raise refused("You cannot set off_session to true when confirm is false.", "off_session")
-    source = customers.resolve(store, item["payment_method"], "payment_method") if item["payment_method"] else None
+    source = methods.resolve(store, item["payment_method"], "payment_method") if item["payment_method"] else None
     if source is not None:
         check_owner(item, source)
         item["payment_method"] = source["id"]
@@ -110,7 +114,7 @@ def update(store: Store, params: Params, key: str) -> JSON:
     if item["status"] not in OPEN and values.keys() - {"metadata", "description", "receipt_email"}:
         raise unexpected(item, "updated")
     if values.get("payment_method"):
-        method = customers.resolve(store, values["payment_method"], "payment_method")
+        method = methods.resolve(store, values["payment_method"], "payment_method")
         check_owner(item | values, method)
         values |= {"payment_method": method["id"], "status": "requires_confirmation"}
     item.update(values)
@@ -134,7 +138,7 @@ def confirm(store: Store, params: Params, key: str) -> JSON:
     if item["status"] not in OPEN:
         raise unexpected(item, "confirmed")
     if method is not None:
-        source = customers.resolve(store, method, "payment_method")
+        source = methods.resolve(store, method, "payment_method")
         check_owner(item, source)
         item["payment_method"] = source["id"]
     item.update(values)
@@ -161,7 +165,7 @@ def confirm_now(store: Store, item: JSON, options: JSON) -> None:
 def attempt(store: Store, item: JSON, *, off_session: bool, return_url: str | None = None) -> ApiError | None:
     """Charge the intent's card; the error is what the caller may raise, everything else is on the intent."""
     method = store.get("payment_method", item["payment_method"])
-    hidden, card = store.hidden[method["id"]], customers.card_of(store, method)
+    hidden, card = store.hidden[method["id"]], methods.card_of(store, method)
     asks = card.authentication == "always" or (card.authentication == "once" and not hidden["set_up"])
     if asks and off_session:
         return fail(store, item, "authentication_required")
@@ -176,10 +180,19 @@ def attempt(store: Store, item: JSON, *, off_session: bool, return_url: str | No
     return settle(store, item)
 
 
+def refusal(store: Store, method: JSON, *, off_session: bool) -> ApiError | None:
+    """What an attempt to charge the card would say; nothing happens."""
+    hidden, card = store.hidden[method["id"]], methods.card_of(store, method)
+    if card.authentication == "always" or (card.authentication == "once" and not hidden["set_up"]):
+        return declined("authentication_required") if off_session else None
+    code = hidden["decline"] or card.on_charge
+    return declined(code, payment_method=dict(method)) if code else None
+
+
 def settle(store: Store, item: JSON) -> ApiError | None:
     """Ask the bank, with authentication out of the way."""
     method = store.get("payment_method", item["payment_method"])
-    decline = store.hidden[method["id"]]["decline"] or customers.card_of(store, method).on_charge
+    decline = store.hidden[method["id"]]["decline"] or methods.card_of(store, method).on_charge
     item["next_action"] = None
     if decline is not None:
         return fail(store, item, decline)
@@ -231,7 +244,7 @@ def succeed(store: Store, item: JSON) -> JSON:
     store.add(charge)
     item |= {"latest_charge": charge["id"], "last_payment_error": None, "next_action": None, "processing": None}
     if item["setup_future_usage"] and item["customer"]:
-        customers.put(store, method, store.get("customer", item["customer"]))
+        methods.put(store, method, store.get("customer", item["customer"]))
         store.hidden[method["id"]]["set_up"] = True
     if item["capture_method"] == "manual":
         charge |= {"captured": False, "amount_captured": 0}
@@ -242,22 +255,19 @@ def succeed(store: Store, item: JSON) -> JSON:
     _receive(store, item, charge, item["amount"])
     store.emit("charge.succeeded", charge)
     store.emit("payment_intent.succeeded", item)
-    status = customers.card_of(store, method).dispute
+    status = methods.card_of(store, method).dispute
     if status is not None:
         disputes.open_dispute(store, charge, reason="fraudulent", status=status)
+    for listener in LISTENERS:
+        listener(store, item)
     return charge
 
 
 def _receive(store: Store, item: JSON, charge: JSON, amount: int) -> None:
     fee = round(amount * 0.029) + 30
-    charge["balance_transaction"] = book(store, "charge", charge, amount, fee)["id"]
+    charge["balance_transaction"] = balance.book(store, "charge", charge, amount, fee)["id"]
     charge |= {"captured": True, "amount_captured": amount}
     item |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
-
-
-def book(store: Store, kind: str, source: JSON, amount: int, fee: int = 0) -> JSON:
-    """Enter a movement of the balance."""
-    return store.add(objects.balance_transaction(store.clock.now(), kind, source, amount, fee))
 
 
 def capture(store: Store, params: Params, key: str) -> JSON:
@@ -321,7 +331,7 @@ def search_all(store: Store, params: Params) -> JSON:
     return search(store, "payment_intent", "/v1/payment_intents/search", params)
 
 
-# Charges and the balance
+# Charges
 
 
 def retrieve_charge(store: Store, params: Params, key: str) -> JSON:
@@ -352,21 +362,6 @@ def search_charges(store: Store, params: Params) -> JSON:
     return search(store, "charge", "/v1/charges/search", params)
 
 
-def retrieve_balance_transaction(store: Store, params: Params, key: str) -> JSON:
-    params.done()
-    return store.get("balance_transaction", key)
-
-
-def list_balance_transactions(store: Store, params: Params) -> JSON:
-    source, kind = params.text("source"), params.text("type")
-    found = [
-        item
-        for item in store.all("balance_transaction")
-        if source in (None, item["source"]) and kind in (None, item["type"])
-    ]
-    return page(store, "balance_transaction", "/v1/balance_transactions", params, found)
-
-
 # Setup intents
 
 
@@ -383,7 +378,7 @@ def create_setup(store: Store, params: Params) -> JSON:
         item["automatic_payment_methods"] = {"enabled": part.flag("enabled")}
     params.text("return_url")
     params.done()
-    source = customers.resolve(store, method, "payment_method") if method else None
+    source = methods.resolve(store, method, "payment_method") if method else None
     store.add(item)
     store.emit("setup_intent.created", item)
     if source is not None:
@@ -405,7 +400,7 @@ def confirm_setup(store: Store, params: Params, key: str) -> JSON:
             setup_intent=item,
         )
     if method is not None:
-        item["payment_method"] = customers.resolve(store, method, "payment_method")["id"]
+        item["payment_method"] = methods.resolve(store, method, "payment_method")["id"]
     set_up(store, item)
     return item
 
@@ -419,14 +414,14 @@ def set_up(store: Store, item: JSON) -> None:
             setup_intent=item,
         )
     method = store.get("payment_method", item["payment_method"])
-    if code := customers.card_of(store, method).on_attach:
+    if code := methods.card_of(store, method).on_attach:
         error = declined(code, payment_method=dict(method))
         item |= {"status": "requires_payment_method", "last_setup_error": dict(error.error)}
         store.emit("setup_intent.setup_failed", item)
         error.error["setup_intent"] = item
         raise error
     if item["customer"] is not None:
-        customers.put(store, method, store.get("customer", item["customer"]))
+        methods.put(store, method, store.get("customer", item["customer"]))
     store.hidden[method["id"]]["set_up"] = True
     item["status"] = "succeeded"
     store.emit("setup_intent.succeeded", item)

@@ -1,6 +1,6 @@
 """Refunds: full, partial, several; never more than was paid. A pending one may fail, and gives its amount back."""
 
-from scripts.stripe_simulator import customers, objects, payments
+from scripts.stripe_simulator import balance, methods, objects
 from scripts.stripe_simulator.errors import ApiError, refused
 from scripts.stripe_simulator.params import Params
 from scripts.stripe_simulator.rendering import page
@@ -31,15 +31,15 @@ def create(store: Store, params: Params) -> JSON:
         )
     charge = _charge(store, charge_key, intent_key)
     _check(charge, amount)
-    left = charge["amount_captured"] - charge["amount_refunded"]
+    left = charge["amount"] - charge["amount_refunded"]
     item = objects.refund(store.clock.now(), charge, left if amount is None else amount)
     item |= {"metadata": metadata, "reason": reason}
     store.add(item)
     charge["amount_refunded"] += item["amount"]
-    charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
-    item["balance_transaction"] = payments.book(store, "refund", item, -item["amount"])["id"]
+    charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+    item["balance_transaction"] = balance.book(store, "refund", item, -item["amount"])["id"]
     method = store.find(charge["payment_method"])
-    fate = customers.card_of(store, method).refund if method else None
+    fate = methods.card_of(store, method).refund if method else None
     if fate == "pending" or store.settings["refund_status"] == "pending":
         item["status"] = "pending"
     if fate is not None:
@@ -72,7 +72,7 @@ def _check(charge: JSON, amount: int | None) -> None:
         raise ApiError(f"Charge {key} has already been refunded.", code="charge_already_refunded")
     if charge["disputed"]:
         raise ApiError(f"Charge {key} has been charged back; cannot issue a refund.", code="charge_disputed")
-    left = charge["amount_captured"] - charge["amount_refunded"]
+    left = charge["amount"] - charge["amount_refunded"]
     if amount is not None and amount > left:
         raise ApiError(
             f"Refund amount ({_money(amount, charge)}) is greater than unrefunded amount on charge "
@@ -142,7 +142,7 @@ def fail(store: Store, item: JSON, reason: str = "lost_or_stolen_card") -> None:
         raise ApiError(f"Invalid failure_reason: must be one of {', '.join(FAILURES)}")
     charge = store.get("charge", item["charge"])
     charge |= {"amount_refunded": charge["amount_refunded"] - item["amount"], "refunded": False}
-    back = payments.book(store, "refund_failure", item, item["amount"])["id"]
+    back = balance.book(store, "refund_failure", item, item["amount"])["id"]
     _change(store, item, {"status": "failed", "failure_reason": reason, "failure_balance_transaction": back})
     store.emit("refund.failed", item)
 

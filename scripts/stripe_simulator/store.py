@@ -1,7 +1,7 @@
 """What the simulated Stripe knows: its objects, their hidden halves, its events, and what will fall due.
 
-Everything is plain JSON, so that a file can keep it from one run to the next. One lock guards it all: a request holds it
-for as long as its handler runs, so that handlers are atomic.
+Everything is plain JSON, so that a file can keep it from one run to the next. One lock guards it all: a request holds
+it for as long as its handler runs, so that handlers are atomic.
 """
 
 import heapq
@@ -24,10 +24,10 @@ Job = Callable[["Store", str, int], None]
 
 API_VERSION = "2026-10-28.endive"
 LETTERS = string.ascii_letters + string.digits
-# How the names of objects stand in "No such …".
-NAMES = {"payment_method": "PaymentMethod", "payment_intent": "payment_intent", "checkout.session": "checkout.session"}
+# How the kinds of objects stand in "No such …".
+NAMES = {"payment_method": "PaymentMethod"}
 # How long the part of an id after its prefix is; 24 where nothing else is said.
-ID_LENGTHS = {"cus": 14, "prod": 14, "si": 14, "cs_test": 58, "sub_sched": 24}
+ID_LENGTHS = {"cus": 14, "prod": 14, "si": 14, "cs_test": 58}
 DEFAULTS: JSON = {
     # How long a renewal's invoice stays a draft.
     "finalize_after": HOUR,
@@ -187,7 +187,8 @@ class Store:
     def _load(self, state: JSON) -> None:
         self.objects = state["objects"]
         self.hidden = state["hidden"]
-        self.keys = state["keys"]
+        # The requests that were running when the simulator ended hold their keys no more.
+        self.keys = {key: record for key, record in state["keys"].items() if "status" in record}
         self.jobs = [tuple(each) for each in state["jobs"]]
         self.numbers = state["numbers"]
         self.created = Counter(state["created"])
