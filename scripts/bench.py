@@ -3,10 +3,11 @@
     python -m scripts.bench [--seconds 4] [--rounds 5] [--quick] [--only GROUP] [--json bench.json] [--enforce]
                             [--postgres 18|15] [--database-url URL] [--profile]
 
-The reference works on twins of our tables: same columns, rules (CHECKs, domains), indexes, fillfactor and rows, and it
-writes values of the same sizes. What it leaves out is what the ledger adds: the replay of a key, the refusal that
-leaves an entry, the hash chain, credits that expire, and the lock that is taken before anything is decided. Told beside
-it: the same in two statements of a transaction, and on twins without any rules.
+The reference is a transaction of an UPDATE … RETURNING and an INSERT, as one writes it by hand, on bare twins of our
+tables: same columns, defaults, indexes, fillfactor and rows, no rules, and values of the same sizes. What it leaves out
+is what the ledger adds: the rules, the replay of a key, the refusal that leaves an entry, the hash chain, credits that
+expire, and the lock that is taken before anything is decided. The same two in one statement (a CTE) save the round
+trips that a function saves; the ratio to that is told beside it.
 
 All measurements of a round follow each other, and every other round goes backwards, so that whatever else the machine
 does falls on both sides. A ratio is the median of the rounds' ratios. The first second of each run, in which sessions
@@ -141,12 +142,10 @@ class Scenario(NamedTuple):
 def moves(prefix: str, group: str, account: str) -> list[Scenario]:
     """One deduction, and the references for it, on accounts chosen like that."""
     start = f"{account}\n{KEY}\n"
-    bare = ONE_STATEMENT.replace("bench.credit_", "bench.bare_")
     return [
-        Scenario(f"{prefix}reference", group, "UPDATE + INSERT in one statement", start + ONE_STATEMENT),
+        Scenario(f"{prefix}reference", group, "UPDATE and INSERT", start + TWO_STATEMENTS),
         Scenario(f"{prefix}deduct", group, "`deduct_credits`", start + DEDUCT, ours=True, entries=1),
-        Scenario(f"{prefix}two_statements", group, "BEGIN, UPDATE, INSERT, COMMIT", start + TWO_STATEMENTS),
-        Scenario(f"{prefix}bare", group, "UPDATE + INSERT, tables without rules", start + bare),
+        Scenario(f"{prefix}one_statement", group, "UPDATE and INSERT in one statement", start + ONE_STATEMENT),
     ]
 
 
@@ -173,8 +172,8 @@ class Comparison(NamedTuple):
 
 
 COMPARISONS = (
-    Comparison("deduct", "reference", {16: 0.75}, goal=0.90, others=("two_statements", "bare")),
-    Comparison("hot_deduct", "hot_reference", {16: 0.75}, others=("hot_two_statements", "hot_bare")),
+    Comparison("deduct", "reference", {16: 0.75}, goal=0.90, others=("one_statement",)),
+    Comparison("hot_deduct", "hot_reference", {16: 0.75}, others=("hot_one_statement",)),
     Comparison("batch", "deduct", {1: 2.5, 16: 2.5}),
     Comparison("check", "read", {1: 0.55, 16: 0.55}),
 )
@@ -283,8 +282,7 @@ def prepare(conn: psycopg.Connection) -> None:
     conn.execute("create schema bench")
     conn.execute("grant usage on schema bench to billing_api")
     for name in ("accounts", "ledger"):
-        make_twin(conn, f"credit_{name}", f"credit_{name}", rules=True)
-        make_twin(conn, f"credit_{name}", f"bare_{name}", rules=False)
+        make_twin(conn, f"credit_{name}")
     conn.execute("create table bench.batches (batch_no int primary key, items text not null)")
     conn.execute("alter table bench.batches alter column items set storage external")
     conn.execute(
@@ -303,19 +301,18 @@ def prepare(conn: psycopg.Connection) -> None:
     tidy(conn)
 
 
-def make_twin(conn: psycopg.Connection, name: str, twin_name: str, *, rules: bool) -> None:
-    """Copy one of our tables with its rows; without rules, columns of a domain become what the domain is made of."""
-    original, twin = sql.Identifier("billing", name), sql.Identifier("bench", twin_name)
-    included = sql.SQL("including all" if rules else "including all excluding constraints")
-    conn.execute(sql.SQL("create table {} (like {} {})").format(twin, original, included))
+def make_twin(conn: psycopg.Connection, name: str) -> None:
+    """Copy one of our tables with its rows, without its rules: a domain becomes what it is made of."""
+    original, twin = sql.Identifier("billing", name), sql.Identifier("bench", name)
+    conn.execute(sql.SQL("create table {} (like {} including all excluding constraints)").format(twin, original))
     changes = conn.execute(
         """select format('set (%%s)', option) from pg_class, unnest(reloptions) as option
             where oid = %(table)s::regclass
            union all
            select format('alter column %%I type %%s', attname, format_type(typbasetype, typtypmod))
              from pg_attribute join pg_type on pg_type.oid = atttypid
-            where attrelid = %(table)s::regclass and typtype = 'd' and not %(rules)s""",
-        {"table": f"billing.{name}", "rules": rules},
+            where attrelid = %(table)s::regclass and typtype = 'd'""",
+        {"table": f"billing.{name}"},
     ).fetchall()
     for (change,) in changes:
         conn.execute(sql.SQL("alter table {} {}").format(twin, sql.SQL(change)))
@@ -324,7 +321,7 @@ def make_twin(conn: psycopg.Connection, name: str, twin_name: str, *, rules: boo
 
 def tidy(conn: psycopg.Connection) -> None:
     """Give every round the same start: no dead rows, nothing left to write back."""
-    for table in ("billing.credit_%s", "bench.credit_%s", "bench.bare_%s"):
+    for table in ("billing.credit_%s", "bench.credit_%s"):
         conn.execute(f"vacuum (analyze) {table % 'accounts'}, {table % 'ledger'}")
     try:
         conn.execute("checkpoint")
@@ -501,14 +498,16 @@ def profile(conn: psycopg.Connection, pgbench: Pgbench, names: list[str], second
         functions = conn.execute(
             """select schemaname || '.' || funcname, calls / %(n)s::numeric, total_time * 1000 / %(n)s::int,
                       self_time * 1000 / %(n)s::int
-                 from pg_stat_user_functions order by self_time desc limit 12""",
+                 from pg_stat_user_functions
+                where calls * 2 >= %(n)s
+                order by self_time desc limit 12""",
             {"n": count},
         ).fetchall()
         statements = conn.execute(
             r"""select left(regexp_replace(query, '\s+', ' ', 'g'), 60), calls / %(n)s::numeric,
                        total_exec_time * 1000 / %(n)s::int, null
                   from pg_stat_statements
-                 where dbid = (select oid from pg_database where datname = current_database())
+                 where dbid = (select oid from pg_database where datname = current_database()) and calls * 2 >= %(n)s
                  order by total_exec_time desc limit 8""",
             {"n": count},
         ).fetchall()
@@ -549,7 +548,8 @@ def bench(url: str, arguments: argparse.Namespace) -> int:
     missed = [ratio for ratio in ratios if not ratio.holds]
     for ratio in missed:
         print(
-            f"Bar missed: {ratio.ours}, {ratio.clients} clients: {ratio.ratio:.2f} of {ratio.bar:.2f}", file=sys.stderr
+            f"Bar missed: {ratio.ours} with {ratio.clients} at once: {ratio.ratio:.2f} of {ratio.bar:.2f}",
+            file=sys.stderr,
         )
     return 2 if missed and arguments.enforce else 0
 

@@ -2,7 +2,7 @@
 
     python -m scripts.config diff     exit code 1 when they differ
     python -m scripts.config apply    file to tables; refuses to overwrite what was edited there, unless --force
-    python -m scripts.config pull     tables to file
+    python -m scripts.config pull     tables to file; refuses to overwrite edits that were not applied, unless --force
 
 The tables are what the functions read. A tier's changed amount counts from the next period (calendar month, UTC), a
 changed price at once. The comparison, the checks and the log are SQL: billing.diff_config, billing.apply_config.
@@ -62,7 +62,7 @@ def load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (OSError, SyntaxError, NameError, ArithmeticError) as error:
+    except (OSError, SyntaxError, NameError, TypeError, ValueError, ArithmeticError) as error:
         raise ConfigError(f"{path}: {error}") from error
     missing = [variable for variable, _ in SECTIONS.values() if not isinstance(getattr(module, variable, None), dict)]
     if missing:
@@ -128,10 +128,14 @@ def exact(conn: psycopg.Connection) -> None:
 
 
 def changes(conn: psycopg.Connection, function: str, config: Config, *options: object) -> list[dict[str, Any]]:
-    """The differences that a function of the database finds, or has applied."""
+    """The differences that a function of the database finds, or has applied; raises ConfigError."""
+    try:
+        wanted = Jsonb(simplejson.loads(simplejson.dumps(config, use_decimal=True, allow_nan=False), use_decimal=True))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"A value in the file is no text, number, boolean or None: {error}") from error
     values = ", ".join(["%s"] * (1 + len(options)))
     with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(f"select * from billing.{function}({values})", [Jsonb(config), *options]).fetchall()
+        return cursor.execute(f"select * from billing.{function}({values})", [wanted, *options]).fetchall()
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -165,8 +169,13 @@ def apply(conn: psycopg.Connection, path: Path, *, force: bool, dry_run: bool) -
     return 0
 
 
-def pull(conn: psycopg.Connection, path: Path, *, dry_run: bool) -> int:
+def pull(conn: psycopg.Connection, path: Path, *, force: bool, dry_run: bool) -> int:
     """Write the file from the tables. What is in the file then counts as applied."""
+    if path.exists() and not force:
+        unapplied = [row for row in changes(conn, "diff_config", read_file(path)) if not row["edited"]]
+        if unapplied:
+            show(unapplied)
+            raise ConfigError("The file has edits that were not applied (table -> file): apply them first, or --force.")
     with conn.transaction(force_rollback=dry_run):
         row = conn.execute("select billing.get_config()").fetchone()
         assert row is not None
@@ -185,7 +194,7 @@ def main() -> int:
     parser.add_argument("command", choices=["diff", "apply", "pull"])
     parser.add_argument("--database-url", help="default: DATABASE_URL, else the embedded server")
     parser.add_argument("--file", type=Path, default=FILE, help="default: api/billing_config.py")
-    parser.add_argument("--force", action="store_true", help="apply: overwrite rows that were edited in the database")
+    parser.add_argument("--force", action="store_true", help="overwrite what was edited on the other side")
     parser.add_argument("--dry-run", action="store_true", help="apply, pull: change nothing")
     arguments = parser.parse_args()
     try:
@@ -198,7 +207,7 @@ def main() -> int:
                 return diff(conn, arguments.file)
             if arguments.command == "apply":
                 return apply(conn, arguments.file, force=arguments.force, dry_run=arguments.dry_run)
-            return pull(conn, arguments.file, dry_run=arguments.dry_run)
+            return pull(conn, arguments.file, force=arguments.force, dry_run=arguments.dry_run)
     except psycopg.OperationalError as error:
         print(f"No connection to the database: {error}", file=sys.stderr)
         return 3

@@ -414,6 +414,13 @@ def migrate(
     return report
 
 
+def tell_notice(diag: psycopg.errors.Diagnostic) -> None:
+    """Print a warning of the server, with its remedy."""
+    print(f"{diag.severity}: {diag.message_primary}", file=sys.stderr)
+    if diag.message_hint:
+        print(f"  HINT: {diag.message_hint}", file=sys.stderr)
+
+
 def describe(error: psycopg.Error) -> str:
     """The error as psql shows it, after the file and line it comes from."""
     diag = error.diag
@@ -437,7 +444,7 @@ def main() -> int:
             reachable_database(arguments.database_url) as url,
             psycopg.connect(url, autocommit=True, prepare_threshold=None, application_name="migrate") as conn,
         ):
-            conn.add_notice_handler(lambda diag: print(f"{diag.severity}: {diag.message_primary}", file=sys.stderr))
+            conn.add_notice_handler(tell_notice)
             return run(conn, dry_run=arguments.dry_run)
     except psycopg.OperationalError as error:
         print(f"No connection to the database: {error}", file=sys.stderr)

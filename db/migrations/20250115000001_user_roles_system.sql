@@ -72,7 +72,7 @@ create function billing_private.current_user_id()
 returns uuid
 language sql
 stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
     select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
 $$;
@@ -84,7 +84,7 @@ grant execute on function billing_private.current_user_id() to billing_monitor;
 create function billing_private.refuse_change()
 returns trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise exception using
@@ -106,7 +106,7 @@ create table billing.user_roles (
     day_total  numeric not null default 0,
     constraint role_known check (role in ('user', 'admin', 'super_admin')),
     constraint role_day_total_exact
-        check (day_total >= 0 and day_total <= 1000000000000000 and day_total = round(day_total, 9))
+        check (day_total >= 0 and day_total <= 1000000000000000000 and day_total = round(day_total, 9))
 );
 comment on table billing.user_roles is
     'Who may act as an admin. A user without a row has the role user. Locked for the daily limit, after the account.';

@@ -54,7 +54,7 @@ comment on table billing.billing_tier_amounts is
 create function billing_private.keep_tier_amount()
 returns trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_from date := date '0001-01-01';
@@ -152,7 +152,7 @@ insert into billing.billing_settings (reversal_grace) values (interval '7 days')
 
 create domain billing.credits as numeric
     constraint credits_not_negative check (value >= 0)
-    constraint credits_exact check (value <= 1000000000000000 and scale(value) <= 9);
+    constraint credits_exact check (value <= 1000000000000000000 and scale(value) <= 9);
 comment on domain billing.credits is
     'Credits (1 credit = 1 US dollar), exact to 9 places. NaN and infinity fail the bound.';
 

@@ -37,7 +37,7 @@ create temp view bad_credits as
 select *
 from (values
     ('credits_not_negative', '-0.000000001'), ('credits_not_negative', '-infinity'), ('credits_exact', 'NaN'),
-    ('credits_exact', 'infinity'), ('credits_exact', '0.0000000001'), ('credits_exact', '1000000000000000.1')
+    ('credits_exact', 'infinity'), ('credits_exact', '0.0000000001'), ('credits_exact', '1000000000000000000.1')
 ) v (name, value);
 grant select on bad_credits to public;
 
@@ -233,7 +233,7 @@ from (values
     ('role_day_total_exact', 'update billing.user_roles set day_total = ''NaN'''),
     ('role_day_total_exact', 'update billing.user_roles set day_total = ''infinity'''),
     ('role_day_total_exact', 'update billing.user_roles set day_total = 0.0000000001'),
-    ('role_day_total_exact', 'update billing.user_roles set day_total = 1000000000000000.1'),
+    ('role_day_total_exact', 'update billing.user_roles set day_total = 1000000000000000000.1'),
     ('limit_role_known', 'update billing.admin_limits set role = ''user'' where role = ''admin''')
 ) c (name, statement);
 select pg_temp.refuses(

@@ -517,15 +517,25 @@ class Account:
     # Tiers --------------------------------------------------------------------------------------------------------
 
     def change_tier(self, actor: UUID, tier: str) -> dict[str, Any]:
-        refusal = self._authorize(actor)
+        period = self.now.date().replace(day=1)
+        had = self._granted(period)
+        owed = self.tiers[self.tier].amount(period) if self.next_period <= period else ZERO
+        upgrade = max(ZERO, self.tiers[tier].amount(period) - max(had, owed))
+        refusal = self._authorize(actor, upgrade)
         if refusal is None and self.status == "closed":
             refusal = "account_closed"
         entry = None
         if refusal is None:
+            self.admins[actor].total += upgrade
             self._catch_up()
             self.tier = tier
             entry = self._grant_tier(self.now.date().replace(day=1), actor)
-        return self._admin_answer("change_tier", entry.amount if entry else None, refusal, entry)
+        return self._admin_answer("change_tier", upgrade or None, refusal, entry)
+
+    def _granted(self, period: date) -> Decimal:
+        """The tier grants that a period has had."""
+        name = f"{period:%Y-%m}"
+        return sum((lot.amount for lot in self.lots if lot.source == "tier_grant" and lot.reference[1] == name), ZERO)
 
     def _catch_up(self) -> None:
         """A grant for every period up to the current one that has had none, at the tier of today."""
@@ -537,7 +547,7 @@ class Account:
         """What is missing up to the tier's amount, unless it would be expired already."""
         tier = self.tiers[self.tier]
         name = f"{period:%Y-%m}"
-        before = sum((lot.amount for lot in self.lots if lot.source == "tier_grant" and lot.reference[1] == name), ZERO)
+        before = self._granted(period)
         missing = tier.amount(period) - before
         expires_at = tier.expires_after and tier.expires_after(datetime(period.year, period.month, 1, tzinfo=UTC))
         if missing <= 0 or (expires_at is not None and expires_at <= self.now):

@@ -149,6 +149,9 @@ def test_apply_refuses_to_take_a_tier_from_under_an_account(
         ('"grant_expires_after": "1 mon"', '"grant_expires_after": "soon"', "invalid_config"),
         ('"regular_admin"', '"irregular_admin"', "invalid_config"),
         ('"multiplier": Decimal("1.5")', '"multiplier": Decimal("0")', "price_multiplier_exact"),
+        ('"monthly_credits": Decimal("25.00")', '"monthly_credits": None', "monthly_credits"),
+        ('"monthly_credits": Decimal("25.00")', '"monthly_credits": Decimal("NaN")', "A value in the file"),
+        ('"monthly_credits": Decimal("25.00")', '"monthly_credits": {1, 2}', "A value in the file"),
         ('"free"', '"gratis"', "invalid_config"),
         ("TIERS = {", "LEVELS = {", "TIERS"),
         ("Decimal(", "Decimal((", "billing_config.py"),
@@ -180,9 +183,20 @@ def test_models_are_added_repriced_and_removed(database: Database, file: Path, c
         conn.execute(price, ["gpt-4.1-mini"])
 
 
+def test_pull_refuses_to_overwrite_edits_that_were_not_applied(database: Database, file: Path) -> None:
+    edit(file, '"price_cents": 2000', '"price_cents": 1900')
+    text = file.read_text()
+    refused = run(database, file, "pull")
+    assert refused.returncode == 2
+    assert "price_cents: 2000 -> 1900" in refused.stdout
+    assert file.read_text() == text
+    assert run(database, file, "pull", "--force").returncode == 0
+    assert file.read_text() == config.FILE.read_text()
+
+
 @pytest.mark.parametrize("command", ["apply", "pull"])
 def test_a_dry_run_changes_nothing(database: Database, file: Path, conn: psycopg.Connection, command: str) -> None:
     edit(file, '"price_cents": 2000', '"price_cents": 1900')
     before, text = snapshot(conn), file.read_text()
-    assert run(database, file, command, "--dry-run").returncode == 0
+    assert run(database, file, command, "--dry-run", "--force").returncode == 0
     assert (snapshot(conn), file.read_text()) == (before, text)

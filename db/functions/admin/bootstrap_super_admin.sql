@@ -4,7 +4,7 @@ create or replace function billing.bootstrap_super_admin(p_user_id uuid)
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now       timestamptz;
@@ -13,7 +13,7 @@ begin
     if p_user_id is null then
         perform billing_private.raise_error('invalid_request', 'p_user_id must be given.');
     end if;
-    perform pg_advisory_xact_lock(hashtextextended('billing.set_user_role', 0));
+    perform billing_private.lock_roles();
     if exists (select from billing.user_roles where role = 'super_admin') then
         perform billing_private.raise_error('super_admin_exists', 'There is a super admin already.');
     end if;

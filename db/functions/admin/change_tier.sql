@@ -1,8 +1,9 @@
 -- Periods that were missed are granted at the old tier first. An upgrade then grants what the new tier's amount is
 -- above the tier grants already made in this period; a downgrade counts from the next period. The entry is the
 -- upgrade's grant.
+-- The difference counts in the admin's limits, like any credits that an admin gives.
 -- Locks:   the account row, then the admin's row, until commit.
--- Answers: not_an_admin, account_closed: success = false, and it is logged.
+-- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed: success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, unknown_tier, UC422 reason_required.
 create or replace function billing.change_tier(
     p_actor   uuid,
@@ -13,12 +14,13 @@ create or replace function billing.change_tier(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_account   billing.credit_accounts;
     v_before    text;
     v_entries   bigint;
+    v_upgrade   numeric;
     v_refusal   text;
     v_now       timestamptz;
     v_action_id uuid;
@@ -33,11 +35,13 @@ begin
     v_now := greatest(billing_private.clock(), v_account.updated_at);
     v_action_id := billing_private.time_ordered_id(v_now);
     v_account := billing_private.settle_account(v_account, v_now);
+    v_upgrade := billing_private.upgrade_amount(v_account, p_tier, billing_private.period_of(v_now));
     v_refusal := coalesce(
-        billing_private.authorize_admin(p_actor, 0, v_now),
+        billing_private.authorize_admin(p_actor, v_upgrade, v_now),
         case v_account.status when 'closed' then 'account_closed' end
     );
     if v_refusal is null then
+        perform billing_private.count_admin_total(p_actor, v_upgrade, v_now);
         v_entries := v_account.entry_count;
         v_account := billing_private.move_to_tier(v_account, v_now, p_tier, p_actor);
         select entry_no, amount::numeric, balance_after::numeric
@@ -46,7 +50,8 @@ begin
         where user_id = p_user_id and entry_no > v_entries and type = 'tier_grant' and actor = p_actor;
     end if;
     perform billing_private.log_admin_action(
-        v_action_id, v_now, p_actor, p_user_id, 'change_tier', v_result.amount, p_reason, coalesce(v_refusal, 'done'),
+        v_action_id, v_now, p_actor, p_user_id, 'change_tier', nullif(v_upgrade, 0), p_reason,
+        coalesce(v_refusal, 'done'),
         jsonb_build_object('before', v_before, 'after', p_tier, 'entry_no', v_result.entry_no)
     );
     return (

@@ -11,13 +11,14 @@ returns setof billing.account
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_digits text := replace(lower(coalesce(p_search, '')), '-', '');
-    v_from   uuid;
-    v_to     uuid;
-    v_now    timestamptz := billing_private.clock();
+    v_digits  text := replace(lower(coalesce(p_search, '')), '-', '');
+    v_from    uuid;
+    v_to      uuid;
+    v_now     timestamptz := billing_private.clock();
+    v_account billing.credit_accounts;
 begin
     perform billing_private.check_limit(p_limit);
     if v_digits !~ '^[0-9a-f]{0,32}$' then
@@ -25,24 +26,21 @@ begin
     end if;
     v_from := greatest(rpad(v_digits, 32, '0')::uuid, p_after);
     v_to := rpad(v_digits, 32, 'f')::uuid;
-    return query
-        select v.*
-        from (
-            select stored as account
-            from billing.credit_accounts stored
-            where stored.user_id >= v_from
-                and stored.user_id <= v_to
-                and (p_after is null or stored.user_id > p_after)
-                and (p_tier is null or stored.tier = p_tier)
-                and (p_status is null or stored.status = p_status)
-            order by stored.user_id
-            limit p_limit
-        ) page
-        cross join lateral billing_private.settled_account(
-            page.account, greatest(v_now, (page.account).updated_at)
-        ) settled
-        cross join lateral billing_private.as_account(settled) v
-        order by v.user_id;
+    for v_account in
+        select *
+        from billing.credit_accounts
+        where user_id >= v_from
+            and user_id <= v_to
+            and (p_after is null or user_id > p_after)
+            and (p_tier is null or tier = p_tier)
+            and (p_status is null or status = p_status)
+        order by user_id
+        limit p_limit
+    loop
+        return next billing_private.as_account(
+            billing_private.settled_account(v_account, greatest(v_now, v_account.updated_at))
+        );
+    end loop;
 end
 $$;
 

@@ -1,6 +1,6 @@
--- active, frozen (nothing can be spent, live holds can still be captured) or closed (nothing moves). An account that
--- becomes active gets the tier grants that it missed. No credits are taken: what a closed account holds is there when
--- it reopens.
+-- active, frozen (nothing can be spent, live holds can still be captured) or closed (nothing moves). An account that is
+-- unfrozen gets the tier grants that it missed; one that is reopened, this month's. No credits are taken: what a closed
+-- account holds is there when it reopens.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Answers: not_an_admin, account_has_holds (a close with live holds): success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, UC422 reason_required, unknown_status.
@@ -13,7 +13,7 @@ create or replace function billing.set_account_status(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_account   billing.credit_accounts;
@@ -38,6 +38,11 @@ begin
     if v_refusal is null then
         v_account.status := p_status;
         if p_status = 'active' then
+            if v_before = 'closed' then
+                v_account.granted_through := greatest(
+                    v_account.granted_through, (billing_private.period_of(v_now) - interval '1 month')::date
+                );
+            end if;
             v_account := billing_private.catch_up_grants(v_account, v_now);
         else
             perform billing_private.save_account(v_account);

@@ -11,7 +11,7 @@ create or replace function billing.set_user_role(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_reason    text := coalesce(p_reason, 'role set to ' || p_role);
@@ -26,7 +26,7 @@ begin
         perform billing_private.raise_error('invalid_request', 'p_user_id must be given.');
     end if;
     perform billing_private.check_admin_request(p_actor, v_reason);
-    perform pg_advisory_xact_lock(hashtextextended('billing.set_user_role', 0));
+    perform billing_private.lock_roles();
     v_now := billing_private.clock();
     v_action_id := billing_private.time_ordered_id(v_now);
     v_before := billing.get_user_role(p_user_id);

@@ -10,14 +10,15 @@ create or replace function billing.apply_config(
 returns setof billing.config_change
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now    timestamptz := billing_private.clock();
+    v_now    timestamptz;
     v_change billing.config_change;
 begin
     lock table billing.billing_tiers, billing.admin_limits, billing.model_prices, billing.billing_settings
         in share row exclusive mode;
+    v_now := billing_private.clock();
     set constraints billing.tier_rank_unique deferred;
     perform billing_private.check_config(p_desired, p_force);
     for v_change in select * from billing.diff_config(p_desired) loop

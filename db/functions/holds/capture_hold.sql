@@ -17,7 +17,7 @@ create or replace function billing.capture_hold(
 returns billing.deduction
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_account billing.credit_accounts;
@@ -33,7 +33,6 @@ begin
     if v_account.next_expiry_at <= v_now then
         v_account := billing_private.settle_account(v_account, v_now);
     end if;
-    v_hold := billing_private.read_hold(p_user_id, p_hold_id);
     if p_idempotency_key is not null then
         v_result := billing_private.replay_spend(
             true, v_account, 'capture_hold', p_idempotency_key, p_amount, null, null, null, null, 'hold',
@@ -42,7 +41,9 @@ begin
     end if;
     if v_result.replayed then
         return v_result;
-    elsif v_hold.status = 'captured' then
+    end if;
+    v_hold := billing_private.read_hold(p_user_id, p_hold_id);
+    if v_hold.status = 'captured' then
         perform billing_private.raise_error('hold_not_active', format(
             'Hold %s was captured by entry %s.', p_hold_id, v_hold.entry_no
         ));

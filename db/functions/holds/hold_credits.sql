@@ -15,10 +15,11 @@ create or replace function billing.hold_credits(
 returns billing.hold_result
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_account billing.credit_accounts;
+    v_hold_id uuid;
     v_hold    billing.credit_holds;
     v_refusal text;
     v_now     timestamptz;
@@ -60,11 +61,12 @@ begin
             false, null, 0, null, v_account.balance - v_account.held, v_refusal, false
         )::billing.hold_result;
     end if;
+    v_hold_id := billing_private.time_ordered_id(v_now);
     insert into billing.credit_holds (
         user_id, hold_id, amount, expires_at, description, idempotency_key, created_at
     )
     values (
-        p_user_id, billing_private.time_ordered_id(v_now), p_amount,
+        p_user_id, v_hold_id, p_amount,
         -- Days of 24 hours and months of 30 days, as in the comparison above: no time zone and no February count.
         v_now + make_interval(secs => extract(epoch from p_expires_in)), p_description, p_idempotency_key, v_now
     )

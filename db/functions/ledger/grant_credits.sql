@@ -18,7 +18,7 @@ create or replace function billing.grant_credits(
 returns billing.granted_entry
 language plpgsql
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_type     text := case p_source when 'promotion' then 'adjustment' else p_source end;
@@ -27,6 +27,7 @@ declare
     v_entry    billing.credit_ledger;
     v_now      timestamptz;
     v_entry_no bigint;
+    v_source   text;
 begin
     perform billing_private.check_amount(p_amount);
     perform billing_private.check_texts(
@@ -44,7 +45,10 @@ begin
     from billing.credit_ledger
     where user_id = p_user_id and operation = 'grant_credits' and idempotency_key = p_idempotency_key;
     if found then
-        if (v_entry.amount, v_entry.metadata ->> 'source', v_entry.reference_type, v_entry.reference_id)
+        select source into v_source
+        from billing.credit_grants
+        where user_id = p_user_id and entry_no = v_entry.entry_no;
+        if (v_entry.amount, v_source, v_entry.reference_type, v_entry.reference_id)
             is distinct from (p_amount, p_source, p_reference_type, p_reference_id)
         then
             perform billing_private.raise_key_reused(v_entry);
@@ -67,7 +71,7 @@ begin
         v_account, v_now, v_type, p_source,
         array[(null, p_amount, v_priority, p_expires_at, null)]::billing_private.lot[],
         'grant_credits', p_idempotency_key, p_reference_type, p_reference_id, p_description,
-        coalesce(p_metadata, '{}') || jsonb_build_object('source', p_source)
+        p_metadata
     );
     select * into v_entry from billing.credit_ledger where user_id = p_user_id and entry_no = v_entry_no;
     return billing_private.as_granted_entry(v_entry, v_account, false);

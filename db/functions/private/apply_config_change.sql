@@ -22,7 +22,7 @@ begin
             where name = p_change.name;
             update billing.billing_tiers
             set monthly_credits = v_tier.monthly_credits
-            where name = p_change.name and monthly_credits <> v_tier.monthly_credits;
+            where name = p_change.name and monthly_credits is distinct from v_tier.monthly_credits;
         when 'admin_limits add' then
             v_limits.role := p_change.name;
             insert into billing.admin_limits select v_limits.*;

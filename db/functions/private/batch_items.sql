@@ -1,6 +1,6 @@
 -- Values that have no meaning become null, which the deduction refuses by name; well_formed is false where that would
--- hide what was meant: an item that is no object, has an unknown member, no user, or not exactly one of amount and
--- model.
+-- hide what was meant: an item that is no object, has an unknown member, a text that is none,
+-- no user, or not exactly one of amount and model.
 create or replace function billing_private.batch_items(p_items jsonb)
 returns table (
     item_no           bigint,
@@ -28,6 +28,11 @@ as $$
                     'user_id', 'amount', 'model', 'prompt_tokens', 'completion_tokens', 'cached_tokens', 'description',
                     'reference_type', 'reference_id', 'idempotency_key', 'metadata'
                 ] = '{}'
+                and not exists (
+                    select from jsonb_each(item) member
+                    where member.key in ('model', 'description', 'reference_type', 'reference_id', 'idempotency_key')
+                        and jsonb_typeof(member.value) not in ('string', 'null')
+                )
                 and item ->> 'user_id' ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'
                 and (item ->> 'amount' is null) <> (item ->> 'model' is null)
                 and (

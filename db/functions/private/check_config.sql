@@ -5,6 +5,7 @@ language plpgsql
 as $$
 declare
     v_names text;
+    v_tier  text;
 begin
     select string_agg(d.section || ' ' || d.name, ', ') into v_names
     from billing.diff_config(p_desired) d
@@ -14,13 +15,14 @@ begin
             'config_edited_in_database', format('Edited since the last apply: %s.', v_names)
         );
     end if;
-    select string_agg(d.name, ', ') into v_names
-    from billing.diff_config(p_desired) d
-    where d.section = 'tiers' and d.change = 'remove'
-        and exists (select from billing.credit_accounts a where a.tier = d.name);
-    if v_names is not null then
-        perform billing_private.raise_error('config_in_use', format('Accounts are on: %s.', v_names));
-    end if;
+    for v_tier in
+        select d.name from billing.diff_config(p_desired) d where d.section = 'tiers' and d.change = 'remove'
+    loop
+        perform from billing.credit_accounts where tier = v_tier limit 1;
+        if found then
+            perform billing_private.raise_error('config_in_use', format('Accounts are on tier %s.', v_tier));
+        end if;
+    end loop;
 end
 $$;
 

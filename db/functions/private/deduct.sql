@@ -64,7 +64,11 @@ begin
         p_metadata := coalesce(p_metadata, '{}') || v_price.basis;
     end if;
 
-    if p_amount > 0 and v_account.balance - v_account.held >= p_amount and v_account.status = 'active' then
+    if p_amount > 0
+        and p_amount <= 1000000000000
+        and v_account.balance - v_account.held >= p_amount
+        and v_account.status = 'active'
+    then
         v_account.entry_count := v_account.entry_count + 1;
         v_account.balance := v_account.balance - p_amount;
         v_account.used_total := v_account.used_total + p_amount;

@@ -33,6 +33,14 @@ select is(
 );
 select is((billing.check_credits(a(), 10.000000001)).can_run, false, 'R25: not even for the last fraction');
 
+select billing.open_account(c()) \g /dev/null
+set local tap.now = '2025-05-01 00:00+00';
+select is(
+    billing.check_credits(c(), 0.01), (false, 0, 0, 'free', '0.01 credits needed, 0.00 available.')::billing.credit_check,
+    'R25: what has expired is not spendable, though nothing has swept it yet'
+);
+set local tap.now = '2025-04-01 00:00+00';
+
 select billing.set_account_status(admin(), a(), 'frozen', 'r') \g /dev/null
 select is(
     billing.check_credits(a(), 1), (false, 10, 10, 'free', 'The account is frozen.')::billing.credit_check,

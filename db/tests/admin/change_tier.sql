@@ -26,7 +26,7 @@ select rows_are(
     $$,
     'the log tells it'
 );
-select is((select day_total from billing.user_roles where user_id = admin()), 0::numeric, 'it is no gift of the admin''s');
+select is((select day_total from billing.user_roles where user_id = admin()), 20::numeric, 'the difference counts in the admin''s day');
 
 select billing.deduct_credits(a(), 24) \g /dev/null
 select is(does(admin(), 'free'), 't -1 0 1.00 f', 'a downgrade moves nothing');
@@ -84,6 +84,11 @@ select is(does(admin(), 'gold', d()), 't 3 10 20 f', 'and up again, when it gran
 -- Refusals -----------------------------------------------------------------------------------------------------------
 
 select is(does(a(), 'tier_2_20'), 'f not_an_admin -1 0 8.00 f', 'a user changes no tier');
+update billing.admin_limits set max_credit_adjustment = 79.999999999 where role = 'admin';
+select is(does(admin(), 'tier_12_100'), 'f admin_limit_exceeded -1 0 8.00 f', 'an upgrade is a gift within the admin''s limits');
+update billing.admin_limits set max_credit_adjustment = null, approval_above = 79 where role = 'admin';
+select is(does(admin(), 'tier_12_100'), 'f approval_required -1 0 8.00 f', 'R17: or of two admins');
+update billing.admin_limits set approval_above = null where role = 'admin';
 select billing.set_account_status(admin(), a(), 'closed', 'r') \g /dev/null
 select is(does(admin(), 'tier_2_20'), 'f account_closed -1 0 8.00 f', 'nor does a closed account');
 select is((billing.get_account(a())).tier, 'free', 'it stays');
@@ -92,7 +97,7 @@ select is(
         select string_agg(outcome, ' ' order by outcome) from billing.admin_actions_log
         where target_user_id = a() and outcome <> 'done'
     ),
-    'account_closed not_an_admin', 'both are logged'
+    'account_closed admin_limit_exceeded approval_required not_an_admin', 'each is logged'
 );
 
 select throws_ok('select billing.change_tier(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))

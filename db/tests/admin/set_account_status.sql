@@ -87,6 +87,18 @@ select is(
     'the cap, and the new grant'
 );
 
+-- Closed for months --------------------------------------------------------------------------------------------------
+
+update billing.billing_tiers set rollover_cap = null where name = 'lasting';
+select billing.open_account(c(), 'lasting') \g /dev/null
+select billing.set_account_status(admin(), c(), 'closed', 'r') \g /dev/null
+select set_config('tap.now', (billing_private.clock() + interval '3 months')::text, true) \g /dev/null
+select billing.set_account_status(admin(), c(), 'active', 'r') \g /dev/null
+select is(
+    (select count(*) from billing.credit_grants where user_id = c()), 2::bigint,
+    'an account that is reopened gets this month''s credits, and none for the months that it was closed'
+);
+
 select throws_ok('select billing.set_account_status(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values
     ('null, a(), ''frozen'', ''r''', 'UC400', 'invalid_request'),

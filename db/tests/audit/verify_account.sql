@@ -52,6 +52,17 @@ select matches(of_ledger('amount = -1.4'), '^entry_changed 2', 'changed: an amou
 select matches(of_ledger('balance_after = 4'), '^entry_changed 2', 'changed: a balance');
 select matches(of_ledger('used_after = 1'), '^entry_changed 2', 'changed: a position');
 select matches(of_ledger('entry_hash = sha256(''x'')'), '^entry_changed 2, entry_changed 3', 'changed: a hash, and the chain after it');
+-- Somebody who can write the hash anew has to keep the times in order as well.
+create function rehash(p_at timestamptz) returns text language sql as $$
+    select format(
+        'update billing.credit_ledger set created_at = %1$L, entry_hash = billing_private.entry_hash(
+            (select p.entry_hash from billing.credit_ledger p where p.user_id = a() and p.entry_no = 6), user_id, entry_no,
+            %1$L, type, amount, balance_after, used_after, operation, idempotency_key, reference_type, reference_id,
+            description, metadata, actor, grant_no, reversed_entry_no)
+        where user_id = a() and entry_no = 7', p_at)
+$$;
+select matches(found(rehash('2020-01-01 00:00+00')), '^time_runs_backwards 7', 'an entry is older than the one before it');
+
 select matches(
     found('delete from billing.credit_ledger where user_id = a() and entry_no = 4'), '^entry_missing 4', 'an entry is missing'
 );

@@ -15,7 +15,7 @@ select rows_are(
     $$
     values (
         a(), 2::bigint, 'adjustment', 10.5, 15.5, 'spring', 'campaign', 'c1', 'key',
-        '{"x": 1, "source": "promotion"}'::jsonb, null::uuid, '2025-03-10 12:00+00'::timestamptz, null::bigint,
+        '{"x": 1, "source": "mine"}'::jsonb, null::uuid, '2025-03-10 12:00+00'::timestamptz, null::bigint,
         null::bigint, 64, 15.5, false
     )
     $$,
