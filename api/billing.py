@@ -133,10 +133,16 @@ def deduct_batch(body: Row) -> Row:
     """Take credits for up to 1,000 calls, each on its own terms
 
     It answers 200 with a result for each item, in their order. Each item has an `idempotency_key` of its own.
+    A text with NUL or a lone surrogate, in any item, refuses the batch: nothing is deducted, and `errors` names the
+    item and its member.
     """
     if "Idempotency-Key" in request.headers:
         raise Problem(
-            422, "invalid_request", "One key cannot stand for many deductions.", "Give each item its idempotency_key."
+            400,
+            "invalid_request",
+            "One key cannot stand for many deductions.",
+            "Give each item its idempotency_key.",
+            errors={"Idempotency-Key": ["Has no meaning here."]},
         )
     return {"results": call_all("deduct_credits_batch", items=body["items"])}
 

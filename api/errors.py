@@ -27,7 +27,7 @@ REASONS = {
 
 # SQLSTATEs that are neither ours nor a mistake in our code, by their first characters; the longest one counts.
 STATES = {
-    "22": (422, "invalid_request", "A value has no meaning in the type that it is for."),
+    "22": (400, "invalid_request", "A value has no meaning in the type that it is for."),
     "40": (503, "try_again", "Another request was in the way, and nothing has changed. Send it again."),
     "55P03": (503, "try_again", "Another request was in the way, and nothing has changed. Send it again."),
     "57014": (503, "timeout", "The database took too long, and nothing has changed."),
@@ -106,6 +106,8 @@ def database_problem(error: psycopg.Error) -> Problem | None:
 
 def init_errors(app: APIFlask) -> None:
     """Answer every error with a problem document."""
+    # The status that SQL gives the same code.
+    app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
 
     @app.errorhandler(Problem)
     def known(problem: Problem) -> Response:

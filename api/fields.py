@@ -1,5 +1,6 @@
 """The kinds of values that go in and out, and how a body is read."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ BODY_TYPES = ("", "application/json", "application/x-www-form-urlencoded")
 INT8 = Range(-(2**63), 2**63 - 1)
 # What a year may be so that a time zone cannot lead out of the calendar.
 YEARS = range(1970, 9000)
+# The characters of JSON that PostgreSQL has no place for, neither in text nor in jsonb.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @parser.location_loader("json")
@@ -26,6 +29,23 @@ def load_body(request: Request, schema: Any) -> Any:
     if request.mimetype not in BODY_TYPES and not request.mimetype.endswith("+json"):
         raise UnsupportedMediaType("Send JSON, as application/json.")
     return loads(request.get_data() or b"{}")
+
+
+def check_storable(value: Any) -> None:
+    """Raise ValidationError for a text that PostgreSQL cannot store, wherever in the value it is."""
+    rest = [value]
+    # No recursion: JSON may be nested as deeply as the parser could follow, and this starts further down the stack.
+    while rest:
+        match rest.pop():
+            case str() as text:
+                if found := UNSTORABLE.search(text):
+                    raise ValidationError(
+                        f"Contains U+{ord(found[0]):04X}, which cannot be stored: leave out NUL and lone surrogates."
+                    )
+            case dict() as members:
+                rest += [*members, *members.values()]
+            case list() as items:
+                rest += items
 
 
 class Says:
@@ -77,8 +97,7 @@ class Text(Says, fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValidationError("Not a valid text.")
+        check_storable(text)
         return text
 
 
@@ -91,7 +110,12 @@ class Flag(Says, fields.Boolean):
 
 
 class Members(Says, fields.Dict):
-    """Any JSON object."""
+    """Any JSON object that jsonb can hold."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        members = super()._deserialize(value, attr, data, **kwargs)
+        check_storable(members)
+        return members
 
 
 class Integer(Says, fields.Integer):
@@ -106,9 +130,23 @@ class Count(Says, fields.Integer):
 
 
 class Described(fields.Nested):
-    """Documented like a nested schema, and passed on as it is: the SQL function judges each item on its own."""
+    """Documented like a nested schema, and passed on as it is: the SQL function judges each item on its own.
+
+    What jsonb cannot hold never gets there, and is refused here by the name of its member.
+    """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, dict):
+            check_storable(value)
+            return value
+        errors = {}
+        for name, member in value.items():
+            try:
+                check_storable({name: member})
+            except ValidationError as error:
+                errors[name] = error.messages
+        if errors:
+            raise ValidationError(errors)
         return value
 
 

@@ -23,7 +23,7 @@ SECURITY_SCHEMES = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed.",
+    400: "The request is malformed; errors says which field, where it is one.",
     401: "The token is missing, invalid or expired.",
     402: "The available credits do not cover it.",
     403: "The token's owner, or the account's status, does not permit it.",
@@ -31,7 +31,7 @@ PROBLEMS = {
     409: "It contradicts what happened before.",
     413: "The body is too large.",
     415: "The body is not JSON.",
-    422: "A value is not acceptable.",
+    422: "A value is not acceptable; code names the rule.",
     500: "Something went wrong here.",
     503: "The database, or the service with the tokens' keys, cannot be reached or took too long.",
 }
@@ -52,7 +52,11 @@ PROBLEM = {
         "detail": {"type": "string"},
         "hint": {"type": "string", "description": "What to do about it."},
         "request_id": {"type": "string", "description": "The same as the header X-Request-Id."},
-        "errors": {"type": "object", "description": "What is wrong with which field."},
+        "errors": {
+            "type": "object",
+            "description": "What is wrong with which field; in a batch, with which member of which item of items, by "
+            "its index from 0.",
+        },
     },
 }
 

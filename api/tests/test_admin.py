@@ -86,8 +86,8 @@ def test_an_amount_that_needs_approval(client, db, admin, user):
         ({"amount": 0}, (422, "amount_zero")),
         ({"amount": "0.0000000001"}, (422, "amount_too_precise")),
         ({"reason": " "}, (422, "reason_required")),
-        ({"reason": None}, (422, "invalid_request")),
-        ({"user_id": None}, (422, "invalid_request")),
+        ({"reason": None}, (400, "invalid_request")),
+        ({"user_id": None}, (400, "invalid_request")),
         ({"user_id": "00000000-0000-0000-0000-00000000ffff"}, (404, "account_not_found")),
     ],
 )
@@ -201,7 +201,7 @@ def test_users_are_paged_and_searched(client, db, admin):
     assert client.get(f"{ADMIN}/users?search=dddddddd&status=frozen", by=admin)["users"] == []
     assert len(client.get(f"{ADMIN}/users?search=dddddddd&tier=free&status=active", by=admin)["users"]) == 2
     assert client.get(f"{ADMIN}/users?search=x", by=admin).problem() == (400, "invalid_request")
-    assert client.get(f"{ADMIN}/users?limit=0", by=admin).problem() == (422, "invalid_request")
+    assert client.get(f"{ADMIN}/users?limit=0", by=admin).problem() == (400, "invalid_request")
 
 
 def test_actions_are_paged_and_filtered(client, admin, user):
@@ -212,4 +212,4 @@ def test_actions_are_paged_and_filtered(client, admin, user):
     rest = client.get(f"{ADMIN}/actions?admin_user_id={admin}&limit=2&before={page['next_before']}", by=admin)
     assert ([a["amount"] for a in rest["actions"]], rest["next_before"]) == ([1], None)
     assert len(client.get(f"{ADMIN}/actions?target_user_id={user}", by=admin)["actions"]) == 3
-    assert client.get(f"{ADMIN}/actions?before=x", by=admin).problem() == (422, "invalid_request")
+    assert client.get(f"{ADMIN}/actions?before=x", by=admin).problem() == (400, "invalid_request")

@@ -108,7 +108,7 @@ def test_deduct_of_an_unknown_model_is_an_error_with_a_name(client, user):
 )
 def test_deduct_says_which_field_is_wrong(client, db, user, body, field):
     answer = deduct(client, user, **body)
-    assert answer.problem() == (422, "invalid_request")
+    assert answer.problem() == (400, "invalid_request")
     assert field in answer["errors"]
     assert len(entries_of(db, user)) == 1
 
@@ -177,12 +177,84 @@ def test_batch_answers_each_item_on_its_own(client, db, user):
 def test_a_batch_too_long_or_none_is_refused_as_a_whole(client, db, user):
     many = [{"user_id": user, "amount": D("0.001")}] * 1001
     assert client.post(f"{V2}/deduct/batch", {"items": many}, by="service").problem() == (400, "invalid_request")
-    assert client.post(f"{V2}/deduct/batch", {"items": 7}, by="service").problem() == (422, "invalid_request")
-    assert client.post(f"{V2}/deduct/batch", {}, by="service").problem() == (422, "invalid_request")
+    assert client.post(f"{V2}/deduct/batch", {"items": 7}, by="service").problem() == (400, "invalid_request")
+    assert client.post(f"{V2}/deduct/batch", {}, by="service").problem() == (400, "invalid_request")
     headers = {"Idempotency-Key": "one for all"}
     answer = client.post(f"{V2}/deduct/batch", {"items": many[:2]}, by="service", headers=headers)
-    assert answer.problem() == (422, "invalid_request")
+    assert answer.problem() == (400, "invalid_request")
+    assert list(answer["errors"]) == ["Idempotency-Key"]
     assert balance_of(db, user) == 5
+
+
+# Texts that are JSON and that PostgreSQL cannot store, with the character that is to blame.
+UNSTORABLE = [("a\0b", "U+0000"), ("\ud800", "U+D800"), ("a\udfffb", "U+DFFF")]
+
+
+def unstorable(character: str) -> list[str]:
+    return [f"Contains {character}, which cannot be stored: leave out NUL and lone surrogates."]
+
+
+@pytest.mark.parametrize(("text", "character"), UNSTORABLE)
+def test_a_batch_with_a_text_that_cannot_be_stored_is_refused_by_index_and_member(client, db, user, text, character):
+    good = {"user_id": user, "amount": 1}
+    said = unstorable(character)
+    for member, value in [
+        *((member, text) for member in schemas.BatchItem().fields),
+        ("metadata", {"a": text}),
+        ("metadata", {text: 1}),
+        ("metadata", {"a": [{"b": [1, {text: None}]}, "c"]}),
+        ("metadata", [[text]]),
+        ("description", {"a": text}),
+        (text, 1),
+    ]:
+        answer = client.post(f"{V2}/deduct/batch", {"items": [good, good | {member: value}, good]}, by="service")
+        assert answer.problem() == (400, "invalid_request"), (member, value)
+        assert answer["errors"] == {"items": {"1": {member: said}}}
+    for item in (text, [text], [{"a": text}]):
+        answer = client.post(f"{V2}/deduct/batch", {"items": [good, item]}, by="service")
+        assert answer.problem() == (400, "invalid_request")
+        assert answer["errors"] == {"items": {"1": said}}
+    items = [good | {"description": text, "metadata": {text: 1}}, good, good | {"reference_id": text}]
+    answer = client.post(f"{V2}/deduct/batch", {"items": items}, by="service")
+    assert answer["errors"] == {"items": {"0": {"description": said, "metadata": said}, "2": {"reference_id": said}}}
+    assert len(entries_of(db, user)) == 1
+    assert balance_of(db, user) == 5
+
+
+@pytest.mark.parametrize(("text", "character"), UNSTORABLE)
+def test_a_single_call_with_a_text_that_cannot_be_stored_says_which_field(client, db, user, text, character):
+    held = client.post(f"{V2}/holds", {"user_id": user, "amount": 1}, by="service")
+    capture = f"{V2}/holds/{held['hold_id']}/capture"
+    texts = {name: text for name in ("description", "reference_type", "reference_id")}
+    metadata = [{"metadata": value} for value in ({"a": text}, {text: 1}, {"a": [{"b": {text: []}}]})]
+    for path, wrong in [
+        *((f"{V2}/deduct", member) for member in [texts, *metadata]),
+        (f"{V2}/holds", {"description": text}),
+        *((capture, member) for member in [{"description": text}, *metadata]),
+    ]:
+        answer = client.post(path, {"user_id": user, "amount": 1} | wrong, by="service")
+        assert answer.problem() == (400, "invalid_request"), (path, wrong)
+        assert answer["errors"] == {name: unstorable(character) for name in wrong}
+    assert len(entries_of(db, user)) == 1
+    assert client.get(f"{V2}/balance", by=user)["held"] == 1
+
+
+def test_an_idempotency_key_that_cannot_be_stored_is_named_as_the_header(client, db, user):
+    answer = deduct(client, user, "a\0b", amount=1)
+    assert answer.problem() == (400, "invalid_request")
+    assert answer["errors"] == {"Idempotency-Key": unstorable("U+0000")}
+    assert len(entries_of(db, user)) == 1
+
+
+def test_what_only_looks_like_a_text_that_cannot_be_stored_is_stored(client, db, user):
+    """A whole pair of surrogates is a character, and an escaped backslash begins no escape."""
+    text = r'"\ud83d\ude00 \\u0000 \\ud800"'
+    item = f'{{"user_id": "{user}", "amount": 1, "description": {text}, "metadata": {{{text}: {text}}}}}'
+    for path, body in (("deduct", item), ("deduct/batch", f'{{"items": [{item}]}}')):
+        assert client.post(f"{V2}/{path}", body, by="service").status == 200
+        entry = entries_of(db, user)[-1]
+        assert entry.description == "\U0001f600 \\u0000 \\ud800"
+        assert entry.metadata == {entry.description: entry.description}
 
 
 def test_hold_and_capture(client, user):
@@ -244,7 +316,7 @@ def test_ledger_is_paged_by_key(client, user):
 )
 def test_ledger_says_which_parameter_is_wrong(client, user, query):
     answer = client.get(f"{V2}/ledger?{query}", by=user)
-    assert answer.problem() == (422, "invalid_request")
+    assert answer.problem() == (400, "invalid_request")
     assert list(answer["errors"]) == [query.split("=")[0]]
 
 
@@ -323,10 +395,10 @@ def test_usage_by_bucket_and_model(client, user):
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("bucket=year", (422, "invalid_request")),
-        ("from=yesterday", (422, "invalid_request")),
-        ("to=0001-01-01", (422, "invalid_request")),
-        ("to=9999-12-31T23:59:59-14:00", (422, "invalid_request")),
+        ("bucket=year", (400, "invalid_request")),
+        ("from=yesterday", (400, "invalid_request")),
+        ("to=0001-01-01", (400, "invalid_request")),
+        ("to=9999-12-31T23:59:59-14:00", (400, "invalid_request")),
         ("from=2020-01-02&to=2020-01-01", (400, "invalid_request")),
     ],
 )

@@ -100,7 +100,7 @@ def test_answers_are_not_kept_by_caches(client, user):
         ("42501", (500, "internal_error")),
         ("23514", (500, "internal_error")),
         ("P0001", (500, "internal_error")),
-        ("22003", (422, "invalid_request")),
+        ("22003", (400, "invalid_request")),
         ("40001", (503, "try_again")),
         ("40P01", (503, "try_again")),
         ("55P03", (503, "try_again")),

@@ -72,7 +72,7 @@ create function billing_private.current_user_id()
 returns uuid
 language sql
 stable
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
     select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
 $$;
@@ -84,7 +84,7 @@ grant execute on function billing_private.current_user_id() to billing_monitor;
 create function billing_private.refuse_change()
 returns trigger
 language plpgsql
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     raise exception using

@@ -54,7 +54,7 @@ comment on table billing.billing_tier_amounts is
 create function billing_private.keep_tier_amount()
 returns trigger
 language plpgsql
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_from date := date '0001-01-01';

@@ -45,9 +45,9 @@ select is_empty(
 select is_empty(
     $$
     select signature from routines
-    where prosecdef and coalesce(proconfig, '{}') <> '{"search_path=pg_catalog, pg_temp"}'
+    where prosecdef and coalesce(proconfig, '{}') <> '{search_path=pg_temp}'
     $$,
-    'a SECURITY DEFINER function looks into pg_temp last: an empty search_path looks there first, for types'
+    'a SECURITY DEFINER function looks into pg_catalog, then pg_temp: an empty path looks into pg_temp first, for types'
 );
 select is_empty(
     'select signature from routines where schema = ''billing_private'' and prosecdef',

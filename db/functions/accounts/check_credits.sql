@@ -9,7 +9,7 @@ returns billing.credit_check
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account record;

@@ -8,7 +8,7 @@ create or replace function billing.open_account(
 returns billing.account
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_now     timestamptz := billing_private.clock();

@@ -15,7 +15,7 @@ create or replace function billing.adjust_credits(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     perform billing_private.check_admin_request(p_actor, p_reason);

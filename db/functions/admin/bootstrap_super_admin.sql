@@ -4,7 +4,7 @@ create or replace function billing.bootstrap_super_admin(p_user_id uuid)
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_now       timestamptz;

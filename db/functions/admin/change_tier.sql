@@ -14,7 +14,7 @@ create or replace function billing.change_tier(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account   billing.credit_accounts;

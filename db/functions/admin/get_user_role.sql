@@ -3,7 +3,7 @@ returns text
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     return coalesce((select role from billing.user_roles where user_id = p_user_id), 'user');

@@ -11,7 +11,7 @@ returns setof billing.account
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_digits  text := replace(lower(coalesce(p_search, '')), '-', '');

@@ -10,7 +10,7 @@ returns setof billing.admin_action
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     perform billing_private.check_limit(p_limit);

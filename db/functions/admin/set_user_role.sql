@@ -11,7 +11,7 @@ create or replace function billing.set_user_role(
 returns billing.admin_result
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_reason    text := coalesce(p_reason, 'role set to ' || p_role);

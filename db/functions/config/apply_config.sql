@@ -10,7 +10,7 @@ create or replace function billing.apply_config(
 returns setof billing.config_change
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_now    timestamptz;

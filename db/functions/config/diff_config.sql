@@ -5,7 +5,7 @@ returns setof billing.config_change
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     return query

@@ -4,7 +4,7 @@ returns jsonb
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     return (

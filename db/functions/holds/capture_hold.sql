@@ -17,7 +17,7 @@ create or replace function billing.capture_hold(
 returns billing.deduction
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account billing.credit_accounts;

@@ -15,7 +15,7 @@ create or replace function billing.hold_credits(
 returns billing.hold_result
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account billing.credit_accounts;

@@ -5,7 +5,7 @@ create or replace function billing.release_hold(p_user_id uuid, p_hold_id uuid)
 returns billing.hold
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account billing.credit_accounts := billing_private.lock_account(p_user_id);

@@ -15,7 +15,7 @@ create or replace function billing.deduct_credits(
 returns billing.deduction
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     return billing_private.deduct(

@@ -8,7 +8,7 @@ create or replace function billing.deduct_credits_batch(p_items jsonb)
 returns setof billing.deduction
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_results billing.deduction[];

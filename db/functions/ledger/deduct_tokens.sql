@@ -17,7 +17,7 @@ create or replace function billing.deduct_tokens(
 returns billing.token_deduction
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_result billing.deduction;

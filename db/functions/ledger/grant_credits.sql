@@ -18,7 +18,7 @@ create or replace function billing.grant_credits(
 returns billing.granted_entry
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_type     text := case p_source when 'promotion' then 'adjustment' else p_source end;

@@ -5,7 +5,7 @@ returns billing.account_summary
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_stored  billing.credit_accounts := billing_private.read_account(p_user_id);

@@ -6,7 +6,7 @@ returns setof billing.funding
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_account billing.credit_accounts := billing_private.read_account(p_user_id);

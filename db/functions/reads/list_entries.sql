@@ -10,7 +10,7 @@ returns setof billing.ledger_entry
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_before bigint := coalesce(p_before, 9223372036854775807);

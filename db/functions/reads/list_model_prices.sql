@@ -3,7 +3,7 @@ returns setof billing.model_price
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 declare
     v_now timestamptz := billing_private.clock();

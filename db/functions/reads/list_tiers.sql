@@ -3,7 +3,7 @@ returns setof billing.tier
 language plpgsql
 stable
 security definer
-set search_path = pg_catalog, pg_temp
+set search_path = pg_temp
 as $$
 begin
     return query
