@@ -4,7 +4,7 @@ select
     set_config('billing.installer', current_user, true),
     set_config('role', 'billing_owner', true);
 
--- Configuration ------------------------------------------------------------------------------------------------------
+-- Configuration.
 
 create table billing.billing_tiers (
     name                 text primary key,
@@ -192,7 +192,7 @@ create domain billing.sha256_hash as bytea
     constraint sha256_has_32_bytes check (length(value) = 32);
 comment on domain billing.sha256_hash is 'A SHA-256 hash.';
 
--- Accounts -----------------------------------------------------------------------------------------------------------
+-- Accounts.
 
 create table billing.credit_accounts (
     user_id         uuid primary key,
@@ -237,7 +237,7 @@ create index credit_accounts_due on billing.credit_accounts (next_expiry_at) whe
 create index credit_accounts_granted on billing.credit_accounts (granted_through);
 create index credit_accounts_tier on billing.credit_accounts (tier, user_id);
 
--- The ledger ---------------------------------------------------------------------------------------------------------
+-- The ledger.
 
 -- One rule per type: which sign its amount has, and whether it names a lot or the entry that it reverses.
 create function billing_private.entry_fits_type(
@@ -313,7 +313,7 @@ create trigger credit_ledger_append_only
     for each statement execute function billing_private.refuse_change();
 alter table billing.credit_ledger enable always trigger credit_ledger_append_only;
 
--- Lots, and what burned them -----------------------------------------------------------------------------------------
+-- Lots, and what burned them.
 
 create table billing.credit_grants (
     user_id        uuid not null references billing.credit_accounts (user_id),
@@ -369,7 +369,7 @@ create trigger credit_burns_append_only
     for each statement execute function billing_private.refuse_change();
 alter table billing.credit_burns enable always trigger credit_burns_append_only;
 
--- Holds --------------------------------------------------------------------------------------------------------------
+-- Holds.
 
 create table billing.credit_holds (
     user_id         uuid not null references billing.credit_accounts (user_id),
@@ -400,7 +400,7 @@ create unique index credit_holds_idempotency
     on billing.credit_holds (user_id, idempotency_key) where idempotency_key is not null;
 create index credit_holds_active on billing.credit_holds (user_id, expires_at) where status = 'active';
 
--- Row level security: a user's token reads that user's rows, billing_monitor reads all ------------------------------
+-- Row level security: a user's token reads that user's rows, billing_monitor reads all.
 
 alter table billing.credit_accounts enable row level security;
 alter table billing.credit_ledger enable row level security;
@@ -423,7 +423,7 @@ create policy credit_accounts_monitor on billing.credit_accounts for select to b
 create policy credit_ledger_monitor on billing.credit_ledger for select to billing_monitor using (true);
 grant select on billing.credit_accounts, billing.credit_ledger to billing_monitor;
 
--- What the SQL API returns -------------------------------------------------------------------------------------------
+-- What the SQL API returns.
 
 create type billing.account as (
     user_id uuid, tier text, status text, balance numeric, held numeric, available numeric, debt numeric,
@@ -527,7 +527,7 @@ create type billing.finding as (
 );
 comment on type billing.finding is 'Something that does not verify. No finding: all is well.';
 
--- What the helpers pass to each other --------------------------------------------------------------------------------
+-- What the helpers pass to each other.
 
 create type billing_private.settlement_step as (
     kind text, grant_no bigint, hold_id uuid, amount numeric, from_used numeric, due_at timestamptz

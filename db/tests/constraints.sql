@@ -53,7 +53,7 @@ select billing.reverse_entry(
 
 set local role billing_owner;
 
--- Accounts -----------------------------------------------------------------------------------------------------------
+-- Accounts.
 
 select pg_temp.refuses(
     name, format('update billing.credit_accounts set %I = %L', column_name, value), format('%s = %s', column_name, value)
@@ -85,7 +85,7 @@ from unnest(array[
     'balance', 'held', 'debt', 'used_total', 'settled_total', 'entry_count', 'chain_head', 'status', 'tier'
 ]) name;
 
--- The ledger ---------------------------------------------------------------------------------------------------------
+-- The ledger.
 
 -- A good entry, changed in some of its columns.
 create function pg_temp.entry(p_changes text) returns text language sql as $$
@@ -145,7 +145,7 @@ select throws_ok(
     pg_temp.entry('"type": "reversal", "reversed_entry_no": 2'), '23505', null, 'an entry is reversed once'
 );
 
--- Lots and burns -----------------------------------------------------------------------------------------------------
+-- Lots and burns.
 
 create function pg_temp.lot(p_changes text) returns text language sql as $$
     select format(
@@ -195,7 +195,7 @@ select throws_ok(
 );
 select throws_ok(pg_temp.burn('"from_used": 9, "to_used": 10, "grant_no": 999'), '23503', null, 'a burn names its lot');
 
--- Holds --------------------------------------------------------------------------------------------------------------
+-- Holds.
 
 select pg_temp.refuses(
     name, format('update billing.credit_holds set %I = %L', column_name, value), format('%s = %s', column_name, value)
@@ -224,7 +224,7 @@ select throws_ok(
     '23505', null, 'a key of a user''s holds is there once'
 );
 
--- Roles, limits and the admin log ------------------------------------------------------------------------------------
+-- Roles, limits and the admin log.
 
 select pg_temp.refuses(name, statement, substr(statement, strpos(statement, ' set ') + 5))
 from (values
@@ -260,7 +260,7 @@ from (values
     ('action_details_are_object', '1, ''r'', ''[]''')
 ) c (name, row_values);
 
--- Configuration ------------------------------------------------------------------------------------------------------
+-- Configuration.
 
 select pg_temp.refuses(name, 'update billing.billing_tiers set ' || assignment || ' where name = ''free''', assignment)
 from (values
@@ -319,7 +319,7 @@ select is_empty(
     'every named constraint is tried here'
 );
 
--- Append-only --------------------------------------------------------------------------------------------------------
+-- Append-only.
 
 reset role;
 create temp table attempts as

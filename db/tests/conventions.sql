@@ -29,7 +29,7 @@ create temp view user_tables as
 select ('billing.' || name)::regclass as relation
 from unnest(array['credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds']) name;
 
--- Functions ----------------------------------------------------------------------------------------------------------
+-- Functions.
 
 select cmp_ok((select count(*) from routines where schema = 'billing'), '>', 30::bigint, 'the public functions are there');
 select cmp_ok((select count(*) from relations where relkind = 'r'), '>', 12::bigint, 'the tables are there');
@@ -120,7 +120,7 @@ select is_empty(
     'a lock of a row leaves its key alone'
 );
 
--- Files --------------------------------------------------------------------------------------------------------------
+-- Files.
 
 \set unmirrored `for f in db/functions/*/*.sql; do d=$(basename $(dirname $f)); [ $d = private ] || [ -e db/tests/$d/$(basename $f) ] || echo $f; done`
 \set orphans `for f in $(find db/tests -mindepth 2 -name '*.sql'); do d=$(basename $(dirname $f)); [ -e db/functions/$d/$(basename $f) ] || echo $f; done`
@@ -139,7 +139,7 @@ select is_empty(
     'a public function''s path is its name'
 );
 
--- Tables and types ---------------------------------------------------------------------------------------------------
+-- Tables and types.
 
 select is_empty(
     $$
@@ -255,7 +255,7 @@ select is_empty(
     'no number crosses users: there is no sequence and no identity column'
 );
 
--- One user per key ---------------------------------------------------------------------------------------------------
+-- One user per key.
 
 select is_empty(
     $$
@@ -296,7 +296,7 @@ select is_empty(
     'what is locked by statements of its own has no foreign key to an account'
 );
 
--- The hot row --------------------------------------------------------------------------------------------------------
+-- The hot row.
 
 select is_empty(
     $$

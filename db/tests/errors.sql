@@ -14,7 +14,7 @@ create temp table sources as
 select p.proname::text collate "default" as name, n.nspname as schema, p.prosrc as source
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace and n.nspname in ('billing', 'billing_private');
 
--- The catalogue against raise_error ------------------------------------------------------------------------------------
+-- The catalogue against raise_error.
 
 select cmp_ok((select count(*) from catalogue where not answer), '>', 25::bigint, 'the catalogue has exceptions');
 select cmp_ok((select count(*) from catalogue where answer), '>', 5::bigint, 'and answers');
@@ -33,7 +33,7 @@ select rows_are(
     'every exception has the SQLSTATE and the HINT of the page'
 );
 
--- Against the places that raise, and those that answer -------------------------------------------------------------------
+-- Against the places that raise, and those that answer.
 
 create temp view raised as
 select distinct s.name as function, m[1] as name
@@ -81,7 +81,7 @@ select is_empty(
     'what is on the page is answered somewhere'
 );
 
--- Against the comments above the functions -----------------------------------------------------------------------------
+-- Against the comments above the functions.
 
 create temp table headers as
 select m[1] as function, string_agg(m[2], ' ' order by n) as text
@@ -129,7 +129,7 @@ select is_empty(
     'nor with another SQLSTATE'
 );
 
--- Each exception, as it happens ------------------------------------------------------------------------------------------
+-- Each exception, as it happens.
 
 select billing.bootstrap_super_admin(chief()) \g /dev/null
 select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
@@ -208,7 +208,7 @@ select is_empty(
     'select name from catalogue where not answer and name not in (select name from calls)', 'none of the page is left out'
 );
 
--- Each answer, as it happens ---------------------------------------------------------------------------------------------
+-- Each answer, as it happens.
 
 update billing.admin_limits set approval_above = 10 where role = 'admin';
 create temp table answers (name text, call text);

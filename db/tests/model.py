@@ -143,7 +143,7 @@ class Account:
         self.next_period = now.date().replace(day=1)
         self._catch_up()
 
-    # What there is ------------------------------------------------------------------------------------------------
+    # What there is.
 
     @property
     def balance(self) -> Decimal:
@@ -201,7 +201,7 @@ class Account:
             sums.append((month, -sum(amounts, ZERO), len(amounts) - refused, refused))
         return sums
 
-    # Time ---------------------------------------------------------------------------------------------------------
+    # Time.
 
     def at(self, now: datetime) -> None:
         """Let time pass: what comes due ends in the order of time, holds before lots."""
@@ -227,7 +227,7 @@ class Account:
             if kept < lot.remaining:
                 self._take(lot, lot.remaining - kept, "expiry", "settle_account")
 
-    # Money --------------------------------------------------------------------------------------------------------
+    # Money.
 
     def _append(self, type: str, amount: Decimal, operation: str, **more: Any) -> Entry:
         entry = Entry(len(self.entries) + 1, type, amount, self.balance, self.now, operation, **more)
@@ -287,7 +287,7 @@ class Account:
             return f"account_{self.status}"
         return "insufficient_credits" if amount > self.available else None
 
-    # Spending -----------------------------------------------------------------------------------------------------
+    # Spending.
 
     def grant_credits(
         self, amount: Decimal, source: str, expires_at: datetime | None = None, priority: int | None = None,
@@ -367,7 +367,7 @@ class Account:
                 results.append({"success": False, "reason": refused.name, "replayed": False, **nothing})
         return results
 
-    # Holds --------------------------------------------------------------------------------------------------------
+    # Holds.
 
     def hold_credits(
         self, amount: Decimal, expires_in: timedelta, key: str | None = None, hold_id: UUID | None = None
@@ -413,7 +413,7 @@ class Account:
             self._expire_surplus()
         return {"hold_id": hold_id, "status": hold.status, "amount": hold.amount, "captured": hold.captured}
 
-    # Admins -------------------------------------------------------------------------------------------------------
+    # Admins.
 
     def _authorize(self, actor: UUID, amount: Decimal = ZERO) -> str | None:
         limits = self.admins.get(actor)
@@ -514,7 +514,7 @@ class Account:
                 self._catch_up()
         return self._admin_answer("set_account_status", None, refusal)
 
-    # Tiers --------------------------------------------------------------------------------------------------------
+    # Tiers.
 
     def change_tier(self, actor: UUID, tier: str) -> dict[str, Any]:
         period = self.now.date().replace(day=1)

@@ -27,7 +27,7 @@ where c.relkind in ('r', 'p', 'v', 'm') and r.rolname in ('billing_api', 'billin
             and has_any_column_privilege(r.oid, c.oid, a.privilege))
     );
 
--- Roles --------------------------------------------------------------------------------------------------------------
+-- Roles.
 
 select is_empty(
     $$
@@ -57,7 +57,7 @@ select is(
 select is(has_schema_privilege('tap_nobody', 'billing', 'usage'), false, 'PUBLIC does not use the schema billing');
 select is(has_schema_privilege('tap_nobody', 'billing_private', 'usage'), false, 'nor billing_private');
 
--- Tables -------------------------------------------------------------------------------------------------------------
+-- Tables.
 
 select is_empty($$select relation, privilege from rights where role = 'billing_api'$$, 'billing_api has no right on any table');
 select is_empty($$select relation, privilege from rights where role = 'tap_nobody'$$, 'PUBLIC has no right on any table');
@@ -78,7 +78,7 @@ select is_empty(
     'no relation is granted to PUBLIC'
 );
 
--- Functions ----------------------------------------------------------------------------------------------------------
+-- Functions.
 
 create temp table api (name text collate "default", grantees text);
 insert into api
@@ -130,7 +130,7 @@ select is(
 );
 drop function billing.tap_later(), billing_private.tap_later();
 
--- What billing_api does ----------------------------------------------------------------------------------------------
+-- What billing_api does.
 
 select billing.bootstrap_super_admin('00000000-0000-0000-0000-0000000000ad') \g /dev/null
 select billing.open_account('00000000-0000-0000-0000-00000000000a') \g /dev/null
@@ -205,7 +205,7 @@ from unnest(array[
 ]) call;
 reset role;
 
--- A signed-in user ---------------------------------------------------------------------------------------------------
+-- A signed-in user.
 
 set local role tap_user;
 select throws_ok(
@@ -265,7 +265,7 @@ select is_empty(
     'policies compare with the token''s user, without subqueries; only billing_monitor reads all'
 );
 
--- Alerts -------------------------------------------------------------------------------------------------------------
+-- Alerts.
 
 select billing.deduct_credits('00000000-0000-0000-0000-00000000000a', 100000) \g /dev/null
 select matches(

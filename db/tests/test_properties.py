@@ -219,7 +219,7 @@ class Ledger(RuleBasedStateMachine):
             end = days and start + timedelta(days=days)
             self.call("grant_credits", amount=Decimal(amount), source="promotion", expires_at=end, priority=priority)
 
-    # Calling both -------------------------------------------------------------------------------------------------
+    # Calling both.
 
     def move_clock(self, now: datetime) -> None:
         self.session.execute("select set_config('test.now', %s, false)", [now.isoformat()])
@@ -273,7 +273,7 @@ class Ledger(RuleBasedStateMachine):
                 return error.diag.message_primary
             raise
 
-    # Spending -----------------------------------------------------------------------------------------------------
+    # Spending.
 
     @rule(
         amount=amounts, source=st.sampled_from(["trial_grant", "promotion", "refund", "adjustment"]),
@@ -325,7 +325,7 @@ class Ledger(RuleBasedStateMachine):
             asked += [(amount, key), (amount + 1, key)]
         self.call("deduct_credits_batch", items=asked)
 
-    # Holds --------------------------------------------------------------------------------------------------------
+    # Holds.
 
     @rule(size=sizes, lasts=delays.filter(lambda delay: delay <= timedelta(days=30)), keyed=keyed)
     def hold(self, size: Fraction | Decimal, lasts: timedelta, keyed: bool) -> None:
@@ -376,7 +376,7 @@ class Ledger(RuleBasedStateMachine):
         holds = holds or self.model.holds
         return holds[pick % len(holds)]
 
-    # Admins -------------------------------------------------------------------------------------------------------
+    # Admins.
 
     @rule(amount=amounts, negative=st.booleans(), admin=picks, keyed=keyed)
     def adjust(self, amount: Decimal, negative: bool, admin: int, keyed: bool) -> None:
@@ -429,7 +429,7 @@ class Ledger(RuleBasedStateMachine):
         )
         self.model.debt += amount
 
-    # Again --------------------------------------------------------------------------------------------------------
+    # Again.
 
     @precondition(lambda self: self.calls)
     @rule(pick=picks)
@@ -447,7 +447,7 @@ class Ledger(RuleBasedStateMachine):
             name, arguments = known[pick % len(known)]
             self.call(name, **arguments | {"amount": other})
 
-    # Time ---------------------------------------------------------------------------------------------------------
+    # Time.
 
     @rule(delay=delays)
     def wait(self, delay: timedelta) -> None:
@@ -462,7 +462,7 @@ class Ledger(RuleBasedStateMachine):
         self.model.at(max(at, self.model.now))
         self.move_clock(self.model.now)
 
-    # Comparing ----------------------------------------------------------------------------------------------------
+    # Comparing.
 
     def times(self) -> list[datetime]:
         """Before and at the latest moments at which something happened, and around what comes next."""

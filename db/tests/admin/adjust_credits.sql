@@ -61,7 +61,7 @@ select is(
     'the admin''s day counts both, as absolute amounts'
 );
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys.
 
 select rows_are(
     $$
@@ -84,7 +84,7 @@ select is(
     (billing.admin_grant_credits(admin(), a(), 1, 'r', null, 'key')).replayed, false, 'a key belongs to its function'
 );
 
--- Refusals: an answer, a row in the log, and nothing else --------------------------------------------------------------
+-- Refusals: an answer, a row in the log, and nothing else.
 
 create function refused(p_actor uuid, p_amount numeric, p_user uuid default a()) returns text language sql as $$
     select concat_ws(' ', success, reason, amount, coalesce(entry_no, -1))
@@ -127,7 +127,7 @@ select is(
     (select day_total from billing.user_roles where user_id = admin()), 68.000000001, 'and none counts for the day'
 );
 
--- The day ------------------------------------------------------------------------------------------------------------
+-- The day.
 
 update billing.user_roles set day_total = 4000 where user_id = admin();
 select is((billing.adjust_credits(admin(), a(), 1000, 'r')).success, true, 'the day''s limit can be reached');
@@ -153,7 +153,7 @@ select is(
     'none of the refusals has bound its key'
 );
 
--- Debt, frozen, closed -----------------------------------------------------------------------------------------------
+-- Debt, frozen, closed.
 
 select billing.open_account(b()) \g /dev/null
 update billing.credit_accounts set debt = 2 where user_id = b();
@@ -168,7 +168,7 @@ select is((billing.adjust_credits(chief(), b(), -1, 'r')).success, true, 'a froz
 select billing.set_account_status(chief(), b(), 'closed', 'r') \g /dev/null
 select is(refused(chief(), 1, b()), 'f account_closed 0 -1', 'a closed one cannot');
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.adjust_credits(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values

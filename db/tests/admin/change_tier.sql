@@ -38,7 +38,7 @@ select is(does(admin(), 'tier_6_50'), 't -1 0 31.00 f', 'R11: and up is nothing'
 select is((billing.get_account(a())).tier, 'tier_6_50', 'the tier is the last one');
 select is(does(admin(), 'tier_6_50'), 't -1 0 31.00 f', 'the same tier is no change');
 
--- The next period ----------------------------------------------------------------------------------------------------
+-- The next period.
 
 set local tap.now = '2025-04-10 12:00+00';
 select is(
@@ -81,7 +81,7 @@ select billing.apply_config(billing.get_config() #- '{tiers,gold}') \g /dev/null
 select billing.apply_config(gold(20)) \g /dev/null
 select is(does(admin(), 'gold', d()), 't 3 10 20 f', 'and up again, when it grants more');
 
--- Refusals -----------------------------------------------------------------------------------------------------------
+-- Refusals.
 
 select is(does(a(), 'tier_2_20'), 'f not_an_admin -1 0 8.00 f', 'a user changes no tier');
 update billing.admin_limits set max_credit_adjustment = 79.999999999 where role = 'admin';

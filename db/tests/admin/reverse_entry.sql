@@ -49,7 +49,7 @@ select rows_are(
 );
 select is((select day_total from billing.user_roles where user_id = admin()), 7.000000001, 'it counts for the admin''s day');
 
--- Once ---------------------------------------------------------------------------------------------------------------
+-- Once.
 
 select rows_are(
     $$select success, entry_no, amount, balance_after, replayed from billing.reverse_entry(admin(), a(), 3, 'x', 'key')$$,
@@ -63,7 +63,7 @@ from (values
     ('chief(), a(), 3, ''r'', ''key''', 'UC409', 'idempotency_key_reused', 'another admin too')
 ) c (arguments, code, name, difference);
 
--- When a lot has expired meanwhile -----------------------------------------------------------------------------------
+-- When a lot has expired meanwhile.
 
 select billing.deduct_credits(a(), 6) \g /dev/null
 set local tap.now = '2025-04-10 00:00+00';
@@ -82,7 +82,7 @@ select rows_are(
 set local tap.now = '2025-04-17 00:00+00';
 select is((billing.get_account(a())).balance, 10.000000000, 'R15: then it is gone');
 
--- Adjustments --------------------------------------------------------------------------------------------------------
+-- Adjustments.
 
 select billing.adjust_credits(admin(), a(), -4, 'r') \g /dev/null
 select is(
@@ -95,7 +95,7 @@ select is(
     'can be reversed'
 );
 
--- What cannot --------------------------------------------------------------------------------------------------------
+-- What cannot.
 
 set local tap.now = '2025-05-10 12:00+00';
 select billing.open_account(c()) \g /dev/null
@@ -135,7 +135,7 @@ select is(
     'account_closed 0.5, admin_limit_exceeded 0.5, approval_required 0.5, not_an_admin', 'each try is logged'
 );
 
--- Debt ---------------------------------------------------------------------------------------------------------------
+-- Debt.
 
 select billing.open_account(b()) \g /dev/null
 select billing.deduct_credits(b(), 4) \g /dev/null
@@ -144,7 +144,7 @@ select is((billing.reverse_entry(admin(), b(), 2, 'r')).balance_after, 5.00, 'th
 select is((billing.get_account(b())).balance, 2.00, 'then what came back repays debt');
 select is((select debt from billing.credit_accounts where user_id = b()), 0.00, 'which is gone');
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.reverse_entry(' || arguments || ')', code, name, name || ': ' || arguments)
 from (values

@@ -33,7 +33,7 @@ select rows_are(
     'the log tells both'
 );
 
--- Closing ------------------------------------------------------------------------------------------------------------
+-- Closing.
 
 select billing.hold_credits(a(), 1) \g /dev/null
 select is(does(admin(), 'closed'), 'f account_has_holds 0 -1 5.00 f', 'an account with live holds is not closed');
@@ -44,7 +44,7 @@ select is((billing.get_account(a())).balance, 5.00, 'what a closed account holds
 select is(does(admin(), 'active'), 't 0 -1 5.00 f', 'it can be reopened');
 select is((billing.deduct_credits(a(), 5)).success, true, 'with its credits');
 
--- Catching up --------------------------------------------------------------------------------------------------------
+-- Catching up.
 
 insert into billing.billing_tiers (name, display_name, monthly_credits, price_cents, rank)
 values ('lasting', 'Lasting', 7, 0, 100);
@@ -71,7 +71,7 @@ select is(
     (select granted_through from billing.credit_accounts where user_id = b()), '2026-01-01', 'R30: on the 31st too'
 );
 
--- A cap --------------------------------------------------------------------------------------------------------------
+-- A cap.
 
 update billing.billing_tiers set rollover_cap = 10 where name = 'lasting';
 select billing.grant_credits(b(), 100, 'promotion') \g /dev/null
@@ -87,7 +87,7 @@ select is(
     'the cap, and the new grant'
 );
 
--- Closed for months --------------------------------------------------------------------------------------------------
+-- Closed for months.
 
 update billing.billing_tiers set rollover_cap = null where name = 'lasting';
 select billing.open_account(c(), 'lasting') \g /dev/null

@@ -45,7 +45,7 @@ select rows_are(
     'each is in the log, under the nil uuid'
 );
 
--- Amounts and prices -------------------------------------------------------------------------------------------------
+-- Amounts and prices.
 
 select is(told(wanted('{tiers,free,monthly_credits}', '9')), 'change tiers free', 'an amount changes');
 select is((billing.open_account(b())).balance, 5.00, 'but not in this period');
@@ -57,7 +57,7 @@ select is(
     (select count(*) from billing.model_prices where model = 'gpt-4o'), 2::bigint, 'the one of before stays known'
 );
 
--- Edits --------------------------------------------------------------------------------------------------------------
+-- Edits.
 
 create temp table file as select billing.get_config() as config;
 update billing.billing_tiers set display_name = 'Edited' where name = 'free';
@@ -75,7 +75,7 @@ select is(
     'Edited again', 'and the log keeps what was overwritten'
 );
 
--- All of it or nothing -----------------------------------------------------------------------------------------------
+-- All of it or nothing.
 
 select throws_ok(
     format('select billing.apply_config(%L, true)', billing.get_config() #- '{tiers,tier_2_20}'), 'UC409', 'config_in_use',

@@ -49,7 +49,7 @@ select is(
     'more than was held is taken from what is available, and the refusal did not end the hold'
 );
 
--- Keys, and a second capture -----------------------------------------------------------------------------------------
+-- Keys, and a second capture.
 
 select is(
     billing.capture_hold(a(), hold('less'), 1.50, 'another text', 'key'),
@@ -67,7 +67,7 @@ select is(
     'R26: nor do its credits come back by releasing it'
 );
 
--- Late captures ------------------------------------------------------------------------------------------------------
+-- Late captures.
 
 select billing.release_hold(a(), hold('given')) \g /dev/null
 select is(
@@ -93,7 +93,7 @@ select is(
     'R26: so that it cannot be twice'
 );
 
--- Frozen and closed --------------------------------------------------------------------------------------------------
+-- Frozen and closed.
 
 select billing.open_account(b()) \g /dev/null
 select billing.hold_credits(b(), 2, p_idempotency_key => h) from unnest(array['one', 'two']) h \g /dev/null
@@ -113,7 +113,7 @@ select is(
 select billing.set_account_status(admin(), b(), 'closed', 'r') \g /dev/null
 select is((billing.capture_hold(b(), hold('two', b()), 2)).reason, 'account_closed', 'nor when it is closed');
 
--- Credits under a hold do not expire ---------------------------------------------------------------------------------
+-- Credits under a hold do not expire.
 
 set local tap.now = '2025-03-31 23:50+00';
 select billing.open_account(c()) \g /dev/null
@@ -143,7 +143,7 @@ select rows_are(
     'select grant_no, amount from billing.entry_funding(c(), 4)', 'values (1::bigint, 2::numeric)', 'the lot that ended paid'
 );
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.capture_hold(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values

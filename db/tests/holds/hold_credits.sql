@@ -33,7 +33,7 @@ select is(
     (billing.hold_credits(a(), 0.5)).expires_at, '2025-03-10 12:15+00', 'a hold lasts 15 minutes, unless it is said'
 );
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys.
 
 select rows_are(
     $$
@@ -54,7 +54,7 @@ select is(
 );
 select is((select held from billing.credit_accounts where user_id = a()), 0.000000000, 'and holds nothing');
 
--- Refusals -----------------------------------------------------------------------------------------------------------
+-- Refusals.
 
 select is(
     billing.hold_credits(a(), 5.000000001, '1 hour', 'too much', 'refused'),
@@ -96,7 +96,7 @@ select is(
     'each with its entry of 0'
 );
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.hold_credits(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values

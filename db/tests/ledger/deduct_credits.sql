@@ -27,7 +27,7 @@ select is(
     (true, 4, 0.000000001, 4.87554321, 4.87554321, null, false)::billing.deduction, 'R01: nor is the smallest one'
 );
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys.
 
 select is(
     billing.deduct_credits(a(), 1, 'a call', 'call', 'c1', 'key', '{"tokens": 7}'),
@@ -76,7 +76,7 @@ select is(
     (billing.deduct_credits(a(), 1, null, 'call', 'c1', 'key')).replayed, true, 'and is known for ever'
 );
 
--- Refusals -----------------------------------------------------------------------------------------------------------
+-- Refusals.
 
 set local tap.now = '2025-03-10 12:00+00';
 select billing.open_account(c()) \g /dev/null
@@ -145,7 +145,7 @@ select is(
     'each with its reason in the entry'
 );
 
--- Expiry -------------------------------------------------------------------------------------------------------------
+-- Expiry.
 
 set local tap.now = '2025-03-10 12:00+00';
 select billing.open_account(d()) \g /dev/null
@@ -173,7 +173,7 @@ select is(
     'a clock that goes back does not put an entry before another'
 );
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.deduct_credits(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values

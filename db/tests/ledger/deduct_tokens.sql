@@ -32,7 +32,7 @@ select is(
     'no token is cached unless it is said'
 );
 
--- Rounding -----------------------------------------------------------------------------------------------------------
+-- Rounding.
 
 insert into billing.model_prices
 values ('tiny', '2025-01-01', 0.0001, 0.0001, 0.0001, 1), ('gratis', '2025-01-01', 0, 0, 0, 1.5);
@@ -51,7 +51,7 @@ select is(
 select is((billing.deduct_tokens(a(), 'tiny', 11, 0)).cost, 0.000000002, 'up');
 select is((billing.deduct_tokens(a(), 'tiny', 20, 0)).cost, 0.000000002, 'unless it is exact');
 
--- A call that costs nothing ------------------------------------------------------------------------------------------
+-- A call that costs nothing.
 
 select is(
     billing.deduct_tokens(a(), 'gpt-4o', 0, 0, 0, null, null, 'nothing'),
@@ -68,7 +68,7 @@ select is(
     (billing.deduct_tokens(a(), 'gpt-4o', 0, 1, 0, null, null, 'nothing')).replayed, false, 'nor is its key bound'
 );
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys.
 
 select billing.deduct_credits(a(), 0.989874994 - 0.000015) \g /dev/null
 select is(
@@ -92,7 +92,7 @@ from (values
     ('''gpt-4o'', 1000, 100, 200, null, ''c1'', ''key''', 'another reference_type too')
 ) c (arguments, difference);
 
--- The rate card ------------------------------------------------------------------------------------------------------
+-- The rate card.
 
 insert into billing.model_prices values ('gpt-4.1', '2025-03-10 13:00+00', 4, 1, 16, 1.5);
 select is((billing.deduct_tokens(a(), 'gpt-4.1', 1000, 0)).cost, 0.003, 'a price that lies ahead does not count yet');
@@ -100,7 +100,7 @@ set local tap.now = '2025-03-10 13:00+00';
 select is((billing.deduct_tokens(a(), 'gpt-4.1', 1000, 0)).cost, 0.006, 'from its time on it does');
 insert into billing.model_prices values ('later', '2025-03-10 13:00:00.000001+00', 1, 1, 1, 1);
 
--- Refusals -----------------------------------------------------------------------------------------------------------
+-- Refusals.
 
 select billing.open_account(b()) \g /dev/null
 select is(
@@ -127,7 +127,7 @@ select is(
 select billing.set_account_status(admin(), b(), 'closed', 'r') \g /dev/null
 select is((billing.deduct_tokens(b(), 'gpt-4.1', 1, 0)).reason, 'account_closed', 'nor a closed one');
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.deduct_tokens(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values

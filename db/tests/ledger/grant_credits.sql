@@ -53,7 +53,7 @@ select rows_are(
     'each source with its type, its priority, and no expiry'
 );
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys.
 
 select billing.deduct_credits(a(), 0.5) \g /dev/null
 select is(
@@ -92,7 +92,7 @@ select is(
     (billing.deduct_credits(a(), 0.000000001, p_idempotency_key => 'key')).replayed, false, 'a key belongs to its function'
 );
 
--- Settling -----------------------------------------------------------------------------------------------------------
+-- Settling.
 
 set local tap.now = '2025-03-10 12:00+00';
 select billing.open_account(b()) \g /dev/null
@@ -122,7 +122,7 @@ select is(
     (billing.get_account(b())).next_expiry_at, '2025-04-01 00:00:00.000001+00', 'the earliest end that lies ahead is known'
 );
 
--- Debt ---------------------------------------------------------------------------------------------------------------
+-- Debt.
 
 select billing.open_account(c()) \g /dev/null
 update billing.credit_accounts set debt = 3.5 where user_id = c();
@@ -155,7 +155,7 @@ select rows_are(
 );
 select is((select debt from billing.credit_accounts where user_id = c()), 0::numeric, 'and the debt is gone');
 
--- Closed, frozen -----------------------------------------------------------------------------------------------------
+-- Closed, frozen.
 
 select billing.set_account_status(admin(), c(), 'frozen', 'r') \g /dev/null
 select lives_ok('select billing.grant_credits(c(), 1, ''refund'')', 'a frozen account can be granted credits');
@@ -168,7 +168,7 @@ select is(
     'but a retry of what was done before is told'
 );
 
--- Requests that are none ---------------------------------------------------------------------------------------------
+-- Requests that are none.
 
 select throws_ok('select billing.grant_credits(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values
