@@ -403,5 +403,7 @@ def test_an_installer_need_not_be_a_superuser(server):
                 "select count(*) from pg_proc where pronamespace = 'billing'::regnamespace and proowner <> %s::regrole"
             )
             assert conn.execute(strangers, [OWNER]).fetchone() == (0,)
+            conn.execute("set role billing_api")
+            assert conn.execute("select count(*) from billing.list_tiers()").fetchone() == (8,)
     finally:
         managed.stop()

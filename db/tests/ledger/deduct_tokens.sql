@@ -156,6 +156,22 @@ select throws_ok(
 select is(
     (billing.deduct_tokens(a(), 'dear', 1000000000, 0)).cost, 1000000000000::numeric, 'the largest amount is a cost'
 );
+select billing.open_account(c()) \g /dev/null
+select billing.grant_credits(c(), 1000000000000, 'promotion') \g /dev/null
+select billing.grant_credits(c(), 1000000000000, 'promotion') \g /dev/null
+select throws_ok(
+    $$select billing.deduct_tokens(c(), 'dear', 1000000001, 0)$$, 'UC422', 'amount_too_large',
+    'also where the credits would suffice'
+);
+select is(
+    (
+        select string_agg(coalesce(reason, 'done'), ' ') from billing.deduct_credits_batch(jsonb_build_array(
+            jsonb_build_object('user_id', c(), 'amount', 1),
+            jsonb_build_object('user_id', c(), 'model', 'dear', 'prompt_tokens', 1000000001, 'completion_tokens', 0)
+        ))
+    ),
+    'done amount_too_large', 'and in a batch it stops nobody else'
+);
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 
 select * from finish();
