@@ -1,6 +1,5 @@
 -- Every named constraint refuses, by itself, what it is named for: the owner's direct writes too. Evidence is append-only.
-begin;
-select * from no_plan();
+\ir payments.psql
 
 create temp table tried (constraint_name text);
 grant all on tried to public;
@@ -308,6 +307,187 @@ from (values
 ) c (name, statement);
 select throws_ok(
     $$delete from billing.billing_tiers where name = 'tier_2_20'$$, '23503', null, 'a tier with accounts stays'
+);
+
+-- Payments.
+
+reset role;
+select buys(e(), 10, 'pi_1') \g /dev/null
+select customer(e(), 'cus_1') \g /dev/null
+select billing.request_refund('00000000-0000-0000-0000-0000000000ad', e(), 1, 'r', true, 'pi_1') \g /dev/null
+select billing.record_stripe_object(stripe_refund('re_1', 'pi_1', 100, refund_id)) from billing.credit_refunds \g /dev/null
+select billing.record_stripe_object(stripe_dispute('dp_1', 'pi_1', 1)) \g /dev/null
+select billing.request_checkout(e(), 'tier_2_20') \g /dev/null
+update billing.billing_checkouts set stripe_checkout_session_id = 'cs_1';
+select billing.record_stripe_object(stripe_subscription('sub_1', 'cus_1', 'tier_2_20')) \g /dev/null
+select billing.set_auto_top_up(e(), false, 1, '10', 10) \g /dev/null
+select billing.record_stripe_event(stripe_event('evt_1', 'invoice.paid', '{}')) \g /dev/null
+set local role billing_owner;
+
+-- The first row of a table once more, changed in some of its columns.
+create function pg_temp.another(p_table text, p_changes text) returns text language sql as $$
+    select format(
+        'insert into billing.%1$I select (jsonb_populate_record(r, %2$L)).* from billing.%1$I r limit 1', p_table,
+        '{' || p_changes || '}'
+    )
+$$;
+select pg_temp.refuses(
+    name, format('update billing.%I set %I = %L', table_name, column_name, value), format('%s = %s', column_name, value)
+)
+from bad_credits,
+    (values
+        ('credit_purchases', 'amount'), ('billing_payments', 'bought'), ('billing_payments', 'reclaimed'),
+        ('billing_payments', 'clawed'), ('billing_payments', 'owed'), ('credit_refunds', 'amount'),
+        ('credit_refunds', 'clawed'), ('credit_refunds', 'spent'), ('credit_refunds', 'owed'),
+        ('billing_auto_top_ups', 'threshold'), ('billing_auto_top_ups', 'monthly_cap')
+    ) c (table_name, column_name);
+select pg_temp.refuses(name, format('update billing.%s set %s', table_name, assignment), assignment)
+from (values
+    ('package_name_well_formed', 'billing_packages', 'name = ''Ten'' where name = ''10'''),
+    ('package_name_well_formed', 'billing_packages', 'name = '''' where name = ''10'''),
+    ('package_amount_exact', 'billing_packages', 'amount = 0'),
+    ('package_amount_exact', 'billing_packages', 'amount = ''NaN'''),
+    ('package_amount_exact', 'billing_packages', 'amount = ''infinity'''),
+    ('package_amount_exact', 'billing_packages', 'amount = 0.0000000001'),
+    ('package_amount_exact', 'billing_packages', 'amount = 1000000.1'),
+    ('package_price_positive', 'billing_packages', 'price_cents = 0'),
+    ('settings_min_purchase_exact', 'billing_settings', 'min_purchase = 0'),
+    ('settings_min_purchase_exact', 'billing_settings', 'min_purchase = 5.001'),
+    ('settings_max_purchase_exact', 'billing_settings', 'max_purchase = min_purchase - 0.01'),
+    ('settings_max_purchase_exact', 'billing_settings', 'max_purchase = 1000000.01'),
+    ('settings_max_purchase_exact', 'billing_settings', 'max_purchase = ''NaN'''),
+    ('settings_max_purchase_exact', 'billing_settings', 'max_purchase = 10.001'),
+    ('customer_stripe_id_given', 'billing_customers', 'stripe_customer_id = '''''),
+    ('customer_stripe_id_given', 'billing_customers', 'stripe_customer_id = ''cus 1'''),
+    ('purchase_kind_known', 'credit_purchases', 'kind = ''gift'''),
+    ('purchase_amount_positive', 'credit_purchases', 'amount = 0'),
+    ('purchase_price_positive', 'credit_purchases', 'price_cents = 0'),
+    ('purchase_status_known', 'credit_purchases', 'status = ''lost'', entry_no = null, completed_at = null'),
+    ('purchase_paid_has_entry', 'credit_purchases', 'status = ''open'''),
+    ('purchase_paid_has_entry', 'credit_purchases', 'entry_no = null'),
+    ('purchase_paid_has_entry', 'credit_purchases', 'completed_at = null'),
+    ('purchase_crossing_of_top_up', 'credit_purchases', 'crossing_no = 1'),
+    ('purchase_crossing_of_top_up', 'credit_purchases', 'kind = ''auto_top_up'''),
+    ('idempotency_key_well_formed', 'credit_purchases', 'idempotency_key = '''''),
+    ('json_is_object', 'credit_purchases', 'details = ''[]'''),
+    ('payment_amount_positive', 'billing_payments', 'amount_cents = 0'),
+    ('payment_lot_of_purchase', 'billing_payments', 'grant_no = null'),
+    ('payment_lot_of_purchase', 'billing_payments', 'bought = 0, reclaimed = 0, clawed = 0'),
+    ('payment_reclaimed_within_bought', 'billing_payments', 'reclaimed = bought + 0.000000001'),
+    ('payment_recovered_within_reclaimed', 'billing_payments', 'clawed = reclaimed + 0.000000001'),
+    ('payment_recovered_within_reclaimed', 'billing_payments', 'owed = reclaimed - clawed + 0.000000001'),
+    ('refund_mode_known', 'credit_refunds', 'mode = ''cash'''),
+    ('refund_amount_positive', 'credit_refunds', 'amount = 0'),
+    ('refund_status_known', 'credit_refunds', 'status = ''lost'''),
+    ('refund_of_money_names_payment', 'credit_refunds', 'payment_intent_id = null'),
+    ('refund_of_money_names_payment', 'credit_refunds', 'amount_cents = 0'),
+    ('refund_of_money_names_payment', 'credit_refunds', 'amount_cents = null'),
+    ('refund_of_money_names_payment', 'credit_refunds', 'mode = ''credits'', entry_no = 1'),
+    ('refund_of_credits_has_entry', 'credit_refunds', 'mode = ''both'''),
+    ('idempotency_key_well_formed', 'credit_refunds', 'idempotency_key = '''''),
+    ('freeze_cause_known', 'account_freezes', 'cause = ''weather'''),
+    ('subscription_interval_known', 'billing_subscriptions', 'billing_interval = ''week'''),
+    ('checkout_interval_known', 'billing_checkouts', 'billing_interval = ''week'''),
+    ('checkout_status_known', 'billing_checkouts', 'status = ''lost'''),
+    ('idempotency_key_well_formed', 'billing_checkouts', 'idempotency_key = '''''),
+    ('json_is_object', 'billing_checkouts', 'details = ''[]'''),
+    ('top_up_cap_positive', 'billing_auto_top_ups', 'monthly_cap = 0'),
+    ('top_up_disabled_with_reason', 'billing_auto_top_ups', 'enabled = true, disabled_reason = ''card_declined'''),
+    ('event_status_known', 'stripe_events', 'status = ''lost'', next_attempt_at = null'),
+    ('event_retried_while_pending', 'stripe_events', 'next_attempt_at = null'),
+    ('event_retried_while_pending', 'stripe_events', 'status = ''failed'''),
+    ('call_kind_known', 'stripe_calls', 'kind = ''gift'' where kind = ''checkout'''),
+    ('call_status_known', 'stripe_calls', 'status = ''lost'', next_attempt_at = null'),
+    ('call_retried_while_pending', 'stripe_calls', 'next_attempt_at = null where status = ''pending'''),
+    ('call_retried_while_pending', 'stripe_calls', 'status = ''done'' where status = ''pending'''),
+    ('json_is_object', 'stripe_calls', 'request = ''[]''')
+) c (name, table_name, assignment);
+select pg_temp.refuses(name, pg_temp.another(table_name, changes), changes)
+from (values
+    ('customer_stripe_id_unique', 'billing_customers', '"user_id": "00000000-0000-0000-0000-00000000000f"'),
+    (
+        'purchase_session_unique', 'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-00000000000f", "stripe_payment_intent_id": null'
+    ),
+    (
+        'purchase_payment_unique', 'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-00000000000f", "stripe_checkout_session_id": null'
+    ),
+    ('refund_stripe_id_unique', 'credit_refunds', '"refund_id": "00000000-0000-0000-0000-00000000000f"'),
+    (
+        'checkout_session_unique', 'billing_checkouts',
+        '"checkout_id": "00000000-0000-0000-0000-00000000000f", "status": "expired"'
+    )
+) c (name, table_name, changes);
+select lives_ok(pg_temp.another(table_name, changes), format('a good row of %s passes', table_name))
+from (values
+    (
+        'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-00000000000f", "idempotency_key": "k", "crossing_no": 7,
+        "kind": "auto_top_up", "stripe_payment_intent_id": null, "stripe_checkout_session_id": null'
+    ),
+    (
+        'credit_refunds',
+        '"refund_id": "00000000-0000-0000-0000-00000000000f", "idempotency_key": "k", "stripe_refund_id": null'
+    ),
+    (
+        'billing_checkouts',
+        '"checkout_id": "00000000-0000-0000-0000-00000000000f", "idempotency_key": "k", "status": "expired",
+        "stripe_checkout_session_id": null'
+    )
+) c (table_name, changes);
+select throws_ok(pg_temp.another(table_name, changes), '23505', null, promise)
+from (values
+    (
+        'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-0000000000f1", "idempotency_key": "k", "crossing_no": null,
+        "kind": "checkout", "stripe_payment_intent_id": null, "stripe_checkout_session_id": null',
+        'a key of a user''s purchases is there once'
+    ),
+    (
+        'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-0000000000f1", "crossing_no": 7, "kind": "auto_top_up",
+        "stripe_payment_intent_id": null, "stripe_checkout_session_id": null',
+        'R22: a fall below the threshold is charged once'
+    ),
+    (
+        'credit_refunds',
+        '"refund_id": "00000000-0000-0000-0000-0000000000f1", "idempotency_key": "k", "stripe_refund_id": null',
+        'a key of a user''s refunds is there once'
+    ),
+    (
+        'billing_checkouts',
+        '"checkout_id": "00000000-0000-0000-0000-0000000000f1", "idempotency_key": "k", "status": "expired",
+        "stripe_checkout_session_id": null',
+        'a key of a user''s checkouts is there once'
+    ),
+    (
+        'billing_checkouts',
+        '"checkout_id": "00000000-0000-0000-0000-0000000000f1", "status": "open", "stripe_checkout_session_id": null',
+        'a user has one open checkout'
+    ),
+    ('billing_customers', '"stripe_customer_id": "cus_2"', 'a user has one customer'),
+    ('billing_payments', '"bought": 0, "grant_no": null, "reclaimed": 0, "clawed": 0', 'a payment is booked once'),
+    ('stripe_events', '"status": "processed", "next_attempt_at": null', 'R14: an event is stored once'),
+    ('billing_auto_top_ups', '"threshold": 2', 'a user has one automatic top-up')
+) c (table_name, changes, promise);
+insert into billing.stripe_calls (call_id, user_id, kind, subject_id, request, next_attempt_at, created_at)
+select gen_random_uuid(), e(), kind, 's', '{}', now(), now() from unnest(array['refund', 'payment', 'subscriptions']) kind;
+select throws_ok(
+    $$
+    insert into billing.stripe_calls (call_id, user_id, kind, subject_id, request, next_attempt_at, created_at)
+    values (gen_random_uuid(), e(), 'refund', 's', '{}', now(), now())
+    $$,
+    '23505', null, 'a subject has one pending call of a kind'
+);
+select lives_ok(
+    $$
+    insert into billing.stripe_calls (call_id, user_id, kind, subject_id, request, next_attempt_at, created_at)
+    values (gen_random_uuid(), e(), 'payment', 's', '{}', now(), now()),
+        (gen_random_uuid(), e(), 'subscriptions', 's', '{}', now(), now()),
+        (gen_random_uuid(), e(), 'checkout', 's', '{}', now(), now())
+    $$,
+    'but for those that only read'
 );
 
 select is_empty(

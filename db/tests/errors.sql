@@ -1,5 +1,5 @@
 -- db/errors.md lists every error and refusal that the code knows, and no other, and each of them can happen as it says.
-\ir setup.psql
+\ir payments.psql
 
 \set catalogue `cat db/errors.md`
 \set headers `grep -E '^-- ' db/functions/*/*.sql`
@@ -65,7 +65,9 @@ create temp view answered as
 select distinct s.name as function, m[1] as name
 from sources s
 cross join lateral regexp_matches(s.source, '(?:then|return) ''([a-z_]*[a-z])''', 'g') m
-where s.name in ('authorize_admin', 'spend_refusal') or (s.source ~ 'v_refusal' and m[1] not in ('done'));
+where s.name in ('authorize_admin', 'spend_refusal', 'refund_refusal')
+    -- The modes of a refund are no answers.
+    or (s.source ~ 'v_refusal' and m[1] not in ('done', 'credits', 'both'));
 select is_empty(
     'select function, name from answered where name not in (select name from catalogue where answer)',
     'what is answered is on the page'
@@ -142,6 +144,20 @@ $$select hold_id from billing.credit_holds where user_id = a() and idempotency_k
 select billing.capture_hold(a(), hold('captured'), 1) \g /dev/null
 select billing.set_account_status(admin(), b(), 'closed', 'r') \g /dev/null
 select billing.set_account_status(admin(), d(), 'frozen', 'r') \g /dev/null
+select customer(a(), 'cus_a') \g /dev/null
+select (buys(e(), 10, 'pi_e')).entry_no \g /dev/null
+select (buys(e(), 10, 'pi_disputed')).entry_no \g /dev/null
+select billing.record_stripe_object(stripe_dispute('dp_e', 'pi_disputed', 1000)) \g /dev/null
+create function buyer() returns uuid immutable language sql as $$select '00000000-0000-0000-0000-0000000000e1'::uuid$$;
+select (buys(buyer(), 10, 'pi_buyer')).entry_no \g /dev/null
+create function purchase() returns uuid language sql as
+$$select purchase_id from billing.credit_purchases where stripe_payment_intent_id = 'pi_buyer'$$;
+create function subscriber() returns uuid immutable language sql as
+$$select '00000000-0000-0000-0000-0000000000e2'::uuid$$;
+select billing.open_account(subscriber()) \g /dev/null
+select customer(subscriber(), 'cus_s') \g /dev/null
+select billing.record_stripe_object(stripe_subscription('sub_s', 'cus_s', 'tier_6_50')) \g /dev/null
+select billing.request_subscription_change(subscriber(), 'cancel') \g /dev/null
 update billing.billing_tiers set price_cents = 1 where name = 'tier_6_50';
 update billing.credit_accounts set tier = 'tier_2_20' where user_id = c();
 
@@ -178,6 +194,25 @@ insert into calls values
     ('unknown_role', 'billing.set_user_role(chief(), a(), ''root'')'),
     ('unknown_source', 'billing.grant_credits(a(), 1, ''gift'')'),
     ('unknown_status', 'billing.set_account_status(admin(), a(), ''lost'', ''r'')'),
+    ('purchase_not_allowed', 'billing.record_purchase(a(), 10)'),
+    ('call_not_found', 'billing.claim_stripe_call(nobody())'),
+    ('checkout_not_found', 'billing.get_checkout(a(), nobody())'),
+    ('customer_not_found', 'billing.record_stripe_object(stripe_subscription(''sub_1'', ''cus_of_nobody'', ''tier_2_20''))'),
+    ('event_not_found', 'billing.apply_stripe_event(''evt_none'')'),
+    ('purchase_not_found', 'billing.get_purchase(a(), nobody())'),
+    ('refund_not_found', 'billing.get_refund(nobody())'),
+    ('subscription_not_found', 'billing.request_subscription_change(a(), ''cancel'')'),
+    ('unknown_package', 'billing.record_purchase(buyer(), p_package => ''11'')'),
+    ('unknown_tier', 'billing.request_checkout(a(), ''gold'')'),
+    ('unknown_tier', 'billing.record_stripe_object(stripe_subscription(''sub_s'', ''cus_s'', ''gold''))'),
+    ('change_pending', 'billing.request_subscription_change(subscriber(), ''tier'', ''tier_2_20'')'),
+    ('payment_mismatch', 'billing.complete_purchase(purchase(), stripe_intent(''pi_1'', 1000))'),
+    ('subscription_exists', 'billing.request_checkout(subscriber(), ''tier_2_20'')'),
+    ('amount_not_whole_cents', 'billing.record_purchase(buyer(), 10.001)'),
+    ('amount_out_of_range', 'billing.record_purchase(buyer(), 4.99)'),
+    ('amount_out_of_range', 'billing.set_auto_top_up(buyer(), true, 1, ''10'', 9.99)'),
+    ('tier_not_for_sale', 'billing.request_checkout(a(), ''free'')'),
+    ('unknown_interval', 'billing.request_checkout(a(), ''tier_2_20'', ''week'')'),
     ('append_only', 'delete from billing.credit_ledger');
 
 create function raises(p_name text, p_call text) returns text language plpgsql as $$
@@ -221,7 +256,12 @@ insert into answers values
     ('not_a_super_admin', 'billing.set_user_role(admin(), a(), ''admin'')'),
     ('not_an_admin', 'billing.adjust_credits(a(), a(), 1, ''r'')'),
     ('account_has_holds', 'billing.set_account_status(admin(), a(), ''closed'', ''r'')'),
-    ('last_super_admin', 'billing.set_user_role(chief(), chief(), ''user'')');
+    ('last_super_admin', 'billing.set_user_role(chief(), chief(), ''user'')'),
+    ('dispute_open', 'billing.set_account_status(admin(), e(), ''active'', ''r'')'),
+    ('refund_not_allowed', 'billing.request_refund(admin(), a(), 1, ''r'')'),
+    ('payment_not_found', 'billing.request_refund(chief(), a(), 1, ''r'', true, ''pi_e'')'),
+    ('payment_disputed', 'billing.request_refund(chief(), e(), 1, ''r'', true, ''pi_disputed'')'),
+    ('refund_exceeds_payment', 'billing.request_refund(chief(), e(), 10.01, ''r'', true, ''pi_e'')');
 create function answers_with(p_call text) returns text language plpgsql as $$
 declare
     v_answer record;

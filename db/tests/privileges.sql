@@ -1,6 +1,7 @@
 -- Who may do what: billing_api calls the public API and touches no table, a user sees only their own rows, PUBLIC nothing.
-begin;
-select * from no_plan();
+\ir payments.psql
+-- The guide's alerts go by now().
+select set_config('tap.now', clock_timestamp()::text, true) \g /dev/null
 
 create role tap_nobody;
 -- What migrations give to a gateway's role for signed-in users, where there is one.
@@ -8,7 +9,9 @@ create role tap_user;
 grant usage on schema billing to tap_user;
 grant execute on function billing_private.current_user_id() to tap_user;
 grant select on billing.credit_accounts, billing.credit_ledger, billing.credit_grants, billing.credit_burns,
-    billing.credit_holds, billing.user_roles, billing.admin_actions_log to tap_user;
+    billing.credit_holds, billing.user_roles, billing.admin_actions_log, billing.credit_purchases,
+    billing.billing_payments, billing.credit_refunds, billing.billing_subscriptions, billing.billing_auto_top_ups
+    to tap_user;
 
 create temp view routines as
 select p.oid, p.oid::regprocedure as signature, p.proname::text collate "default" as name, n.nspname as schema, p.proacl
@@ -65,9 +68,23 @@ select bag_eq(
     $$select relation, privilege from rights where role = 'billing_monitor'$$,
     $$
     values
-        ('billing.admin_actions_log', 'select'), ('billing.credit_accounts', 'select'), ('billing.credit_ledger', 'select')
+        ('billing.admin_actions_log', 'select'), ('billing.credit_accounts', 'select'), ('billing.credit_ledger', 'select'),
+        ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select')
     $$,
-    'billing_monitor reads accounts, ledger and admin log, and has no other right'
+    'billing_monitor reads accounts, ledger, admin log, and how events and calls do, and has no other right'
+);
+select bag_eq(
+    $$
+    select name, a.attname::text collate "default"
+    from unnest(array['admin_actions_log', 'credit_accounts', 'credit_ledger', 'stripe_calls', 'stripe_events']) name
+    join pg_attribute a on a.attrelid = ('billing.' || name)::regclass and a.attnum > 0 and not a.attisdropped
+    where not has_column_privilege('billing_monitor', a.attrelid, a.attnum, 'select')
+    $$,
+    $$
+    values ('stripe_events', 'payload'), ('stripe_calls', 'request'), ('stripe_calls', 'first_tried_at'),
+        ('stripe_calls', 'claimed_at')
+    $$,
+    'but not what an event tells, nor what a call asks for'
 );
 select is_empty(
     $$
@@ -84,11 +101,18 @@ create temp table api (name text collate "default", grantees text);
 insert into api
 select name, 'billing_api'
 from unnest(array[
-    'account_summary', 'adjust_credits', 'admin_grant_credits', 'balance_at', 'capture_hold', 'change_tier',
-    'check_credits', 'deduct_credits', 'deduct_credits_batch', 'deduct_tokens', 'entry_funding', 'get_account',
-    'get_user_role', 'grant_credits', 'hold_credits', 'list_accounts', 'list_actions', 'list_entries', 'list_grants',
-    'list_holds', 'list_model_prices', 'list_tiers', 'open_account', 'release_hold', 'reverse_entry',
-    'set_account_status', 'set_user_role', 'usage_by', 'verify_account', 'verify_ledger'
+    'account_summary', 'adjust_credits', 'admin_grant_credits', 'apply_stripe_event', 'balance_at', 'capture_hold',
+    'change_tier', 'check_credits', 'claim_stripe_call', 'compare_with_stripe', 'complete_purchase', 'deduct_credits',
+    'deduct_credits_batch', 'deduct_tokens', 'entry_funding', 'fail_stripe_call', 'fail_stripe_event',
+    'finish_refund', 'finish_stripe_call', 'get_account', 'get_auto_top_up', 'get_checkout', 'get_purchase',
+    'get_refund', 'get_subscription', 'get_user_role', 'grant_credits', 'hold_credits', 'list_accounts',
+    'list_actions', 'list_due_stripe_calls', 'list_due_stripe_events', 'list_due_top_ups', 'list_entries',
+    'list_grants', 'list_holds', 'list_model_prices', 'list_packages', 'list_payments', 'list_purchases',
+    'list_refunds', 'list_stripe_events', 'list_tiers', 'open_account', 'postpone_stripe_call', 'record_purchase',
+    'record_stripe_event', 'record_stripe_object', 'release_hold', 'renew_stripe_call', 'request_checkout',
+    'request_customer', 'request_refund', 'request_subscription_change', 'request_sync', 'request_top_up',
+    'reverse_entry', 'set_account_status', 'set_auto_top_up', 'set_user_role', 'usage_by', 'verify_account',
+    'verify_ledger'
 ]) name;
 
 select bag_eq(
@@ -133,8 +157,8 @@ drop function billing.tap_later(), billing_private.tap_later();
 -- What billing_api does.
 
 select billing.bootstrap_super_admin('00000000-0000-0000-0000-0000000000ad') \g /dev/null
-select billing.open_account('00000000-0000-0000-0000-00000000000a') \g /dev/null
-select billing.open_account('00000000-0000-0000-0000-00000000000b') \g /dev/null
+select buys(a(), 10, 'pi_a') \g /dev/null
+select buys(b(), 10, 'pi_b') \g /dev/null
 select billing.hold_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
 select billing.deduct_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
 -- Settles, so that there are burns.
@@ -145,7 +169,10 @@ set local role billing_api;
 select throws_ok(format('select from billing.%I', name), '42501', null, 'billing_api cannot read ' || name)
 from unnest(array[
     'user_roles', 'admin_limits', 'billing_tiers', 'billing_tier_amounts', 'model_prices', 'billing_settings',
-    'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds', 'admin_actions_log'
+    'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds', 'admin_actions_log',
+    'billing_packages', 'billing_customers', 'credit_purchases', 'billing_payments', 'credit_refunds',
+    'billing_disputes', 'account_freezes', 'billing_subscriptions', 'billing_checkouts', 'billing_auto_top_ups',
+    'stripe_events', 'stripe_calls'
 ]) name;
 select throws_ok(
     'update billing.credit_accounts set balance = 1000', '42501', 'permission denied for table credit_accounts',
@@ -205,6 +232,57 @@ from unnest(array[
 ]) call;
 reset role;
 
+select buys(e(), 10, 'pi_e') \g /dev/null
+select billing.open_account(d()) \g /dev/null
+select customer(u, 'cus_' || right(u::text, 1)) from unnest(array[a(), b(), d(), e()]) u \g /dev/null
+select billing.record_stripe_object(stripe_subscription('sub_' || u, 'cus_' || u, 'tier_2_20'))
+from unnest(array['a', 'b', 'e']) u \g /dev/null
+select billing.set_auto_top_up(u, false, 1, '10', 10) from unnest(array[a(), b()]) u \g /dev/null
+select billing.request_refund(admin(), u, 1, 'r', true, 'pi_' || right(u::text, 1)) from unnest(array[a(), b()]) u
+\g /dev/null
+select billing.change_tier(admin(), e(), 'buyer', 'r') \g /dev/null
+select billing.record_stripe_event(stripe_event('evt_' || n, 'payment_intent.succeeded', stripe_intent('pi_' || n, 1000)))
+from generate_series(1, 2) n \g /dev/null
+select purchase_id as purchase, call_id as purchase_call from billing.record_purchase(e(), 20) \gset
+select refund_id as refund from billing.request_refund(admin(), e(), 1, 'r', true, 'pi_e') \gset
+select checkout_id as checkout, call_id as checkout_call from billing.request_checkout(d(), 'tier_2_20') \gset
+select call_id as sync_call from billing.request_sync(e()) \gset
+create temp table payment_calls as
+select call
+from unnest(array[
+    'request_customer(e())', 'record_purchase(e(), 10)', 'list_packages()', 'list_purchases(e())', 'list_refunds()',
+    'list_payments(e())', 'request_refund(admin(), e(), 1, ''r'')', 'request_checkout(d(), ''tier_6_50'')',
+    'request_subscription_change(e(), ''cancel'')', 'request_sync(e())', 'get_subscription(e())',
+    'set_auto_top_up(e(), true, 100, ''10'', 10)', 'get_auto_top_up(e())', 'list_due_top_ups()', 'request_top_up(e())',
+    'list_due_stripe_events()', 'list_stripe_events()', 'apply_stripe_event(''evt_1'')',
+    'fail_stripe_event(''evt_2'', ''e'')', 'list_due_stripe_calls()',
+    'compare_with_stripe(''[]'', now() - interval ''1 day'', now())',
+    format('get_purchase(e(), %L)', :'purchase'), format('get_refund(%L)', :'refund'),
+    format('get_checkout(d(), %L)', :'checkout'),
+    format('claim_stripe_call(%L)', :'sync_call'), format('postpone_stripe_call(%L, ''e'')', :'sync_call'),
+    format('renew_stripe_call(%L)', :'sync_call'), format('finish_stripe_call(%L, ''{"data": []}'')', :'sync_call'),
+    format('fail_stripe_call(%L, ''e'')', :'checkout_call'),
+    format('record_stripe_event(%L)', stripe_event('evt_3', 'refund.created', stripe_refund('re_3', 'pi_3', 1))),
+    format('record_stripe_object(%L)', stripe_dispute('dp_3', 'pi_3', 1)),
+    format('complete_purchase(%L, %L)', :'purchase', stripe_intent('pi_4', 2000, :'purchase')),
+    format('finish_refund(%L, %L)', :'refund', stripe_refund('re_e', 'pi_e', 100, :'refund'))
+]) call;
+grant select on payment_calls to billing_api;
+
+set local role billing_api;
+select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1)) from payment_calls;
+reset role;
+select is_empty(
+    $$
+    select path from billing_migrations.functions
+    where path like 'db/functions/payments/%'
+        and not exists (
+            select from payment_calls where starts_with(call, split_part(split_part(path, '/', 4), '.', 1) || '(')
+        )
+    $$,
+    'every function of payments was called'
+);
+
 -- A signed-in user.
 
 set local role tap_user;
@@ -230,6 +308,10 @@ select throws_ok(
     'permission denied for function grant_credits', 'R21: nor grant'
 );
 select throws_ok(
+    $$select billing.record_stripe_object('{"object": "payment_intent"}')$$, '42501',
+    'permission denied for function record_stripe_object', 'R21: nor tell what Stripe would'
+);
+select throws_ok(
     $$update billing.credit_accounts set balance = 1000$$, '42501', 'permission denied for table credit_accounts',
     'a signed-in user writes no table'
 );
@@ -240,13 +322,17 @@ select results_eq(
     $$values ('00000000-0000-0000-0000-00000000000a'::uuid)$$,
     'with a token of user A, ' || name || ' shows A''s rows and no other'
 )
-from unnest(array['credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns']) name;
+from unnest(array[
+    'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns', 'credit_purchases',
+    'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups'
+]) name;
 select is_empty('select user_id from billing.user_roles', 'and no role of somebody else');
 select is_empty('select target_user_id from billing.admin_actions_log', 'the admin log shows a user nothing');
 set local request.jwt.claims to '{"sub": "00000000-0000-0000-0000-0000000000ad"}';
 select results_eq('select role from billing.user_roles', $$values ('super_admin')$$, 'a user sees their own role');
 set local request.jwt.claims to '';
 select is_empty('select user_id from billing.credit_accounts', 'without a token there are no rows');
+select is_empty('select user_id from billing.billing_payments', 'of payments neither');
 set local request.jwt.claims to '{"role": "anon"}';
 select is_empty('select user_id from billing.credit_ledger', 'nor with a token that names no user');
 reset role;
@@ -292,6 +378,23 @@ select throws_ok(
 select throws_ok(
     $$insert into billing.admin_actions_log select * from billing.admin_actions_log$$, '42501',
     'permission denied for table admin_actions_log', 'billing_monitor writes nothing'
+);
+select throws_ok(
+    format('select %s from billing.%s', split_part(column_name, '.', 2), split_part(column_name, '.', 1)), '42501',
+    'permission denied for table ' || split_part(column_name, '.', 1), 'billing_monitor does not read ' || column_name
+)
+from unnest(array['stripe_events.payload', 'stripe_calls.request', 'credit_purchases.user_id', 'credit_refunds.user_id'])
+    column_name;
+select results_eq(
+    'select event_id, status, attempts, error from billing.stripe_events order by event_id',
+    $$
+    values ('evt_1', 'ignored', 0, null), ('evt_2', 'pending', 1, 'e'), ('evt_3', 'pending', 0, null)
+    $$,
+    'billing_monitor really sees how events do'
+);
+select isnt_empty(
+    'select call_id, kind, status, tries, error from billing.stripe_calls where status = ''failed''',
+    'billing_monitor really sees a call that failed'
 );
 select is_empty('select * from billing.verify_ledger()', 'billing_monitor can verify the ledger');
 select is_empty(

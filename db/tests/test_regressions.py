@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from db.tests import stripe_objects as stripe
 from db.tests.sessions import (
     account,
     calls,
@@ -547,3 +548,327 @@ def test_r32_the_alert_of_failed_deductions_uses_its_index(database, conn, large
         pages, plan = pages_read(monitor, recent)
         assert "credit_ledger_refusals" in plan
         assert pages < 60, (pages, plan)
+
+
+# Payments. Stripe's part is played by dicts.
+
+
+def subscribe(conn: psycopg.Connection, tier: str, user: UUID | None = None, **seen: Any) -> tuple[UUID, str]:
+    """A user on the free tier whose subscription is fetched from Stripe; the user and the customer's id."""
+    user = user or row(conn, "select user_id from billing.open_account(gen_random_uuid(), 'free')").user_id
+    customer = row(conn, "select stripe_customer_id from billing.request_customer(%s)", user).stripe_customer_id
+    customer = customer or stripe.new_customer(conn, user)
+    fetch(conn, user, stripe.subscription(customer, tier, **seen))
+    return user, customer
+
+
+def fetch(conn: psycopg.Connection, user: UUID, *subscriptions: stripe.JSON) -> None:
+    """What Stripe says at the clock's time about all subscriptions of the user."""
+    call = row(conn, "select call_id from billing.request_sync(%s)", user)
+    stripe.finish(conn, call.call_id, stripe.listing(*subscriptions))
+
+
+def granted(conn: psycopg.Connection, user: UUID) -> dict[str, Decimal]:
+    """Tier grants by period."""
+    grants = conn.execute(
+        """select reference_id, sum(amount) as amount from billing.credit_grants
+           where user_id = %s and source = 'tier_grant' group by 1""",
+        [user],
+    )
+    return {grant.reference_id: grant.amount for grant in grants}
+
+
+def test_r08_a_renewal_that_is_told_late_or_twice(conn, clock):
+    """R08: whenever a renewal is heard of, and however often, it grants nothing: months do, each once."""
+    admin = new_admin(conn)
+    clock.freeze(datetime(2030, 4, 20, tzinfo=UTC))
+    april = int(datetime(2030, 4, 20, tzinfo=UTC).timestamp())
+    user, customer = subscribe(conn, "tier_2_20", start=april, end=april + 30 * stripe.DAY)
+    renewals = [
+        stripe.subscription(
+            customer, "tier_2_20", start=april + n * 30 * stripe.DAY, end=april + (n + 1) * 30 * stripe.DAY
+        )
+        for n in range(4)
+    ]
+    for day, renewal in [(21, 0), (50, 1), (50, 1), (51, 1), (69, 1), (80, 2), (80, 1), (91, 2), (91, 3), (92, 3)]:
+        clock.freeze(datetime(2030, 4, 1, tzinfo=UTC) + timedelta(days=day))
+        before = granted(conn, user)
+        for type in ("invoice.paid", "customer.subscription.updated"):
+            object = stripe.invoice(customer) if type == "invoice.paid" else renewals[renewal]
+            event = stripe.deliver(conn, type, object)
+            stripe.finish(conn, event.call_id, stripe.listing(renewals[renewal]))
+        assert granted(conn, user) == before
+        change_tier(conn, admin, user, "tier_2_20")
+    assert granted(conn, user) == {"2030-04": 25, "2030-05": 25, "2030-06": 25, "2030-07": 25}
+
+
+def test_r09_a_renewal_that_fails_is_not_lost(conn, clock):
+    """R09: an error is an error: the event waits, says why, and brings the month when it can be applied."""
+    clock.freeze(datetime(2030, 4, 20, tzinfo=UTC))
+    user, customer = subscribe(conn, "tier_2_20")
+    conn.execute("alter table billing.credit_grants add constraint broken check (reference_id <> '2030-05') not valid")
+    clock.freeze(datetime(2030, 5, 20, tzinfo=UTC))
+    # The payment was overdue and comes: what was missed is due.
+    fetch(conn, user, stripe.subscription(customer, "tier_2_20", status="past_due"))
+    call = stripe.deliver(conn, "invoice.paid", stripe.invoice(customer)).call_id
+    paid = stripe.listing(stripe.subscription(customer, "tier_2_20"))
+    with pytest.raises(errors.CheckViolation):
+        stripe.finish(conn, call, paid)
+    conn.execute("select billing.postpone_stripe_call(%s, 'broken')", [call])
+    clock.advance(hours=2)
+    (waiting,) = conn.execute("select * from billing.list_due_stripe_calls()").fetchall()
+    assert (waiting.call_id, waiting.error, waiting.tries) == (call, "broken", 1)
+    conn.execute("alter table billing.credit_grants drop constraint broken")
+    assert stripe.finish(conn, call, paid).status == "done"
+    assert granted(conn, user) == {"2030-04": 25, "2030-05": 25}
+
+
+def test_r11_upgrades_and_downgrades_through_stripe(conn, clock):
+    """R11: told by events, by readings and again, a month's grants are those of its highest tier."""
+    clock.freeze(datetime.fromtimestamp(stripe.NOW, UTC))
+    user, customer = subscribe(conn, "tier_2_20")
+    for tier in ["tier_6_50", "tier_2_20", "tier_6_50", "free", "tier_2_20", "tier_6_50"]:
+        clock.advance(hours=1)
+        seen = stripe.subscription(customer, tier)
+        stripe.finish(
+            conn,
+            stripe.deliver(conn, "customer.subscription.updated", seen).call_id,
+            stripe.listing(seen),
+        )
+    fetch(conn, user, stripe.subscription(customer, "tier_6_50", status="canceled"))
+    clock.advance(hours=1)
+    subscribe(conn, "tier_6_50", user, id="sub_2")
+    assert granted(conn, user) == {"2030-03": 55}
+    assert account(conn, user).tier == "tier_6_50"
+    # A period at a lower tier: late news of the one before it raises nothing.
+    april = stripe.NOW + 30 * stripe.DAY
+    clock.freeze(datetime.fromtimestamp(april, UTC))
+    fetch(
+        conn,
+        user,
+        stripe.subscription(customer, "tier_6_50", status="canceled"),
+        stripe.subscription(customer, "tier_2_20", id="sub_2", start=april, end=april + 30 * stripe.DAY),
+    )
+    stripe.deliver(conn, "customer.subscription.updated", stripe.subscription(customer, "tier_12_100", id="sub_2"))
+    assert (account(conn, user).tier, granted(conn, user)["2030-03"]) == ("tier_2_20", 55)
+    assert max(granted(conn, user).values()) == 55
+
+
+def test_r12_a_yearly_subscriber_gets_every_month(conn, clock):
+    """R12: paid once a year, granted every month, one at a time."""
+    start = datetime(2030, 4, 10, tzinfo=UTC)
+    clock.freeze(start)
+    begin = int(start.timestamp())
+    terms = {"interval": "year", "start": begin, "end": begin + 365 * stripe.DAY}
+    user, customer = subscribe(conn, "tier_2_20", **terms)
+    assert granted(conn, user) == {"2030-04": 25}
+    for months in range(1, 13):
+        clock.freeze(datetime(2030 + (3 + months) // 12, (3 + months) % 12 + 1, 2, tzinfo=UTC))
+        change_tier(conn, new_admin(conn), user, "tier_2_20")
+        fetch(conn, user, stripe.subscription(customer, "tier_2_20", **terms))
+        assert sum(granted(conn, user).values()) == 25 * (months + 1)
+    assert len(granted(conn, user)) == 13
+
+
+def test_r13_an_event_whose_application_breaks_off(database, conn, clock):
+    """R13: stored is not applied: when applying it breaks off it waits, a resend hides nothing, and it is retried."""
+    user = stripe.new_buyer(conn)
+    purchase = stripe.new_purchase(conn, user)
+    event = stripe.event("payment_intent.succeeded", stripe.payment_intent(purchase))
+    stripe.record(conn, event)
+    with database.connect("billing_api", autocommit=False) as dying:
+        assert stripe.apply(dying, event["id"]).status == "processed"
+        dying.rollback()
+    assert stripe.record(conn, event).status == "pending"
+    assert account(conn, user).balance == 0
+    assert conn.execute("select * from billing.list_due_stripe_events()").fetchall() == []
+    clock.advance(minutes=1)
+    (due,) = conn.execute("select * from billing.list_due_stripe_events()").fetchall()
+    assert (due.event_id, due.status) == (event["id"], "pending")
+    assert stripe.apply(conn, event["id"]).status == "processed"
+    assert stripe.record(conn, event).status == "processed"
+    assert account(conn, user).balance == 100
+
+
+def test_r13_an_event_that_is_given_up_is_seen(conn, clock):
+    """R13: it is tried for hours, then it is an alert, and can still be applied."""
+    subscribe(conn, "tier_2_20")
+    unknown = stripe.event("customer.subscription.updated", stripe.subscription("cus_late", "tier_2_20"))
+    stripe.record(conn, unknown)
+    tries = 0
+    while (status := row(conn, "select * from billing.list_stripe_events()").status) == "pending":
+        clock.advance(hours=1)
+        with pytest.raises(psycopg.Error, match="customer_not_found"):
+            stripe.apply(conn, unknown["id"])
+        conn.execute("select billing.fail_stripe_event(%s, 'customer_not_found')", [unknown["id"]])
+        tries += 1
+    assert (status, tries) == ("failed", 12)
+    conn.execute("update billing.billing_customers set stripe_customer_id = 'cus_late'")
+    assert stripe.apply(conn, unknown["id"]).status == "processed"
+
+
+def test_r14_two_workers_apply_one_event(database, conn):
+    """R14: what was applied is in the database, with its effect: many sessions, and every event's id once."""
+    user = stripe.new_buyer(conn)
+    event = stripe.event("payment_intent.succeeded", stripe.payment_intent(stripe.new_purchase(conn, user)))
+
+    def work(session: psycopg.Connection) -> Any:
+        stripe.record(session, event)
+        return stripe.apply(session, event["id"]).status
+
+    assert together(database, [work] * 10) == ["processed"] * 10
+    assert account(conn, user).balance == 100
+    assert len(entries(conn, user)) == 1
+
+
+def test_r16_a_refund_pays_once(conn):
+    """R16: in credits or in money, never both unasked; a refusal by Stripe undoes it and is kept; each is logged."""
+    refund = "select * from billing.request_refund(%s, %s, 40, 'a regression', %s, %s, %s)"
+    admin = new_admin(conn)
+    for in_money, both, left in [(False, False, 140), (True, False, 60), (True, True, 100)]:
+        user = stripe.new_buyer(conn)
+        intent = stripe.new_payment(conn, user)
+        asked = row(conn, refund, admin, user, in_money, intent if in_money else None, both)
+        assert account(conn, user).balance == left
+        (action,) = conn.execute("select * from billing.list_actions(%s)", [user]).fetchall()
+        assert (action.action_id, action.outcome, action.amount) == (asked.action_id, "done", 40)
+        assert (asked.call_id is not None) == in_money
+        if in_money:
+            conn.execute("select billing.fail_stripe_call(%s, 'charge_disputed')", [asked.call_id])
+            stored = row(conn, "select * from billing.get_refund(%s)", asked.refund_id)
+            assert (stored.status, stored.error) == ("failed", "charge_disputed")
+            assert account(conn, user).balance == left + 40
+    clerk = new_admin(conn, "admin")
+    refused = row(conn, refund, clerk, user, True, intent, False)
+    assert (refused.success, refused.reason, refused.call_id) == (False, "refund_not_allowed", None)
+    assert row(conn, "select * from billing.list_actions(%s)", user).outcome == "refund_not_allowed"
+    assert findings(conn) == []
+
+
+def test_r22_a_fall_below_the_threshold_is_charged_once(database, conn, clock):
+    """R22: a charge has the number of its crossing, not of the time: no second one while it is under way or unknown."""
+    user = stripe.new_buyer(conn)
+    conn.execute("select billing.set_auto_top_up(%s, true, 5, '10', 1000)", [user])
+    charge = next(
+        charge
+        for charge in together(database, calls("select * from billing.request_top_up(%s)", user, times=8))
+        if charge.purchase_id
+    )
+    for _ in range(40):
+        clock.advance(hours=13)
+        assert row(conn, "select * from billing.request_top_up(%s)", user).purchase_id is None
+        assert conn.execute("select * from billing.list_due_top_ups()").fetchall() == []
+    assert conn.execute("select from billing.stripe_calls").rowcount == 1
+    stripe.finish(conn, charge.call_id, stripe.payment_intent(charge))
+    assert account(conn, user).balance == 10
+    assert row(conn, "select * from billing.request_top_up(%s)", user).purchase_id is None
+
+
+def test_r22_a_declined_card_is_left_alone(conn, clock):
+    """R22: one refusal turns it off, and the same card rests longer each time, though the user turns it on again."""
+    now = clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
+    user = stripe.new_buyer(conn)
+    rests = []
+    turn_on = "select billing.set_auto_top_up(%s, true, 5, '10', 1000)"
+    for _ in range(4):
+        conn.execute(turn_on, [user])
+        charge = row(conn, "select * from billing.request_top_up(%s)", user)
+        conn.execute("select billing.fail_stripe_call(%s, 'Your card was declined.', 'nsf')", [charge.call_id])
+        after = row(conn, "select * from billing.get_auto_top_up(%s)", user)
+        assert (after.enabled, after.disabled_reason) == (False, "nsf")
+        rests.append(after.retry_after - now)
+        for wait in (timedelta(0), rests[-1] - timedelta(microseconds=1)):
+            clock.freeze(now + wait)
+            assert row(conn, "select * from billing.request_top_up(%s)", user).purchase_id is None
+            conn.execute(turn_on, [user])
+            assert row(conn, "select * from billing.request_top_up(%s)", user).purchase_id is None
+        now = clock.freeze(now + rests[-1])
+    assert rests == sorted(set(rests))
+    assert rests[0] >= timedelta(hours=1)
+    assert len(conn.execute("select from billing.credit_purchases").fetchall()) == 4
+
+
+def test_r23_credits_taken_back_are_no_usage(conn):
+    """R23: a clawback has a type of its own: no report of usage, and no total of it, counts it."""
+    user = stripe.new_buyer(conn)
+    intent = stripe.new_payment(conn, user)
+    row(conn, DEDUCT, user, 10)
+    stripe.deliver(conn, "refund.created", stripe.refund(intent, 2000))
+    stripe.deliver(conn, "charge.dispute.closed", stripe.dispute(intent, 10000, status="lost"))
+    assert [(entry.type, entry.amount) for entry in entries(conn, user)] == [
+        ("purchase", 100),
+        ("usage", -10),
+        ("clawback", -20),
+        ("clawback", -70),
+    ]
+    usage = """select sum(amount) as amount, sum(calls) as calls
+               from billing.usage_by(%s, '2020-01-01', '2120-01-01', 'month')"""
+    assert row(conn, usage, user) == (10, 1)
+    assert account(conn, user).used_total == 10
+    assert row(conn, "select * from billing.account_summary(%s)", user).spent_total == 10
+
+
+def test_r27_a_success_that_is_told_after_the_failure(conn):
+    """R27: what was given back or written off on a failure counts again when the success is told; never both."""
+    user = stripe.new_buyer(conn)
+    purchase = stripe.new_purchase(conn, user)
+    paid = stripe.payment_intent(purchase)
+    failed = stripe.payment_intent(purchase, id=paid["id"], status="requires_payment_method", decline_code="nsf")
+    unpaid = stripe.checkout_session(failed, payment_status="unpaid")
+    stripe.deliver(conn, "checkout.session.async_payment_failed", unpaid)
+    stripe.deliver(conn, "payment_intent.payment_failed", failed)
+    assert row(conn, "select * from billing.get_purchase(%s, %s)", user, purchase.purchase_id).status == "failed"
+    for type, object in [("payment_intent.succeeded", paid), ("payment_intent.payment_failed", failed)]:
+        stripe.deliver(conn, type, object)
+        assert row(conn, "select * from billing.get_purchase(%s, %s)", user, purchase.purchase_id).status == "paid"
+        assert account(conn, user).balance == 100
+    # The other way round: a refund that failed after it had succeeded has failed, whenever its success is told.
+    for status in ["failed", "succeeded", "pending"]:
+        stripe.deliver(conn, "refund.updated", stripe.refund(paid["id"], 4000, id="re_1", status=status))
+        assert account(conn, user).balance == 100
+    assert findings(conn) == []
+
+
+@pytest.mark.parametrize("spent", [0, 30, 100])
+def test_r28_a_dispute_lost_won_and_refunded_after_all(conn, spent):
+    """R28: each is taken once: lost and told again, given back when it is won, and a refund after it is not missed."""
+    user = stripe.new_buyer(conn)
+    intent = stripe.new_payment(conn, user)
+    if spent:
+        row(conn, DEDUCT, user, spent)
+
+    def dispute(type: str, status: str, at: int) -> tuple[Decimal, Decimal]:
+        object = stripe.dispute(intent, 10000, id="dp_1", status=status)
+        stripe.deliver(conn, f"charge.dispute.{type}", object, created=stripe.NOW + at)
+        return account(conn, user).balance, account(conn, user).debt
+
+    assert dispute("created", "needs_response", 0) == (100 - spent, 0)
+    for type, at in [("closed", 1), ("closed", 1), ("funds_withdrawn", 2)]:
+        assert dispute(type, "lost", at) == (0, spent)
+    for type, at in [("closed", 3), ("funds_reinstated", 4)]:
+        assert dispute(type, "won", at) == (100 - spent, 0)
+    stripe.deliver(conn, "refund.created", stripe.refund(intent, 10000))
+    assert account(conn, user).balance == 0
+    paid = stripe.payment(conn, user, intent)
+    assert (paid.reclaimed, paid.clawed, paid.owed) == (100, 100 - spent, 0)
+    assert findings(conn) == []
+
+
+def test_r28_a_refund_during_the_dispute_is_not_missed(conn):
+    """R28: what was refunded stays taken when a dispute that took the rest is won, whichever of them came first."""
+    for first in ("refund", "dispute"):
+        user = stripe.new_buyer(conn)
+        intent = stripe.new_payment(conn, user)
+        row(conn, DEDUCT, user, 50)
+        news = [
+            ("refund.created", stripe.refund(intent, 3000)),
+            ("charge.dispute.closed", stripe.dispute(intent, 10000, id=f"dp_{first}", status="lost")),
+        ]
+        for type, object in news[:: 1 if first == "refund" else -1]:
+            stripe.deliver(conn, type, object)
+        assert (account(conn, user).balance, account(conn, user).debt) == (0, 50)
+        won = stripe.dispute(intent, 10000, id=f"dp_{first}", status="won")
+        stripe.deliver(conn, "charge.dispute.closed", won, created=stripe.NOW + 1)
+        assert (account(conn, user).balance, account(conn, user).debt) == (20, 0)
+        paid = stripe.payment(conn, user, intent)
+        assert (paid.reclaimed, paid.clawed, paid.owed) == (30, 30, 0)

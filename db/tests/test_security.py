@@ -42,6 +42,16 @@ CALLS = {
         "select billing.adjust_credits(%(user)s, %(user)s, 1, 'x')",
         "select billing.list_entries(%(user)s)",
         "select billing.usage_by(%(user)s, now() - interval '1 day', now())",
+        "select billing.request_customer(%(user)s)",
+        "select billing.request_checkout(%(user)s, 'tier_2_20', 'month', 'key', '{}')",
+        "select billing.request_sync(%(user)s)",
+        "select billing.get_subscription(%(user)s)",
+        "select billing.set_auto_top_up(%(user)s, false, 1, '10', 10, 'pm')",
+        "select billing.record_stripe_event("
+        '\'{"object": "event", "id": "e", "type": "invoice.paid", "created": 1, "data": {"object": {}}}\')',
+        "select billing.apply_stripe_event('e')",
+        "select billing.list_due_stripe_calls()",
+        "select billing.compare_with_stripe('[]', now() - interval '1 day', now())",
     ],
     "billing_monitor": ["select billing.verify_account(%(user)s)", "select billing.verify_ledger()"],
 }

@@ -1,8 +1,10 @@
 -- active, frozen (nothing can be spent, live holds can still be captured) or closed (nothing moves). An account that is
 -- unfrozen gets the tier grants that it missed; one that is reopened, this month's. No credits are taken: what a closed
--- account holds is there when it reopens.
+-- account holds is there when it reopens. An open dispute keeps an account frozen when the admins' freeze ends; the log
+-- says what the status is then.
 -- Locks:   the account row, then the admin's row, until commit.
--- Answers: not_an_admin, account_has_holds (a close with live holds): success = false, and it is logged.
+-- Answers: not_an_admin, account_has_holds (a close with live holds), dispute_open (an admin cannot end what no admin
+--          began): success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, UC422 reason_required, unknown_status.
 create or replace function billing.set_account_status(
     p_actor   uuid,
@@ -33,24 +35,21 @@ begin
     v_account := billing_private.settle_account(v_account, v_now);
     v_refusal := coalesce(
         billing_private.authorize_admin(p_actor, 0, v_now),
-        case when p_status = 'closed' and v_account.held > 0 then 'account_has_holds' end
+        case
+            when p_status = 'closed' and v_account.held > 0 then 'account_has_holds'
+            when p_status = 'active' and v_before = 'frozen' and not exists (
+                select from billing.account_freezes where user_id = p_user_id and cause = 'admin'
+            ) then 'dispute_open'
+        end
     );
     if v_refusal is null then
-        v_account.status := p_status;
-        if p_status = 'active' then
-            if v_before = 'closed' then
-                v_account.granted_through := greatest(
-                    v_account.granted_through, (billing_private.period_of(v_now) - interval '1 month')::date
-                );
-            end if;
-            v_account := billing_private.catch_up_grants(v_account, v_now);
-        else
-            perform billing_private.save_account(v_account);
-        end if;
+        v_account := billing_private.move_to_status(v_account, v_now, p_status);
     end if;
     perform billing_private.log_admin_action(
         v_action_id, v_now, p_actor, p_user_id, 'set_account_status', null, p_reason, coalesce(v_refusal, 'done'),
-        jsonb_build_object('before', v_before, 'after', p_status)
+        jsonb_build_object(
+            'before', v_before, 'after', case when v_refusal is null then v_account.status else p_status end
+        )
     );
     return (v_refusal is null, v_refusal, null, 0, v_account.balance, v_action_id, false)::billing.admin_result;
 end

@@ -16,8 +16,8 @@ declare
     v_now    timestamptz;
     v_change billing.config_change;
 begin
-    lock table billing.billing_tiers, billing.admin_limits, billing.model_prices, billing.billing_settings
-        in share row exclusive mode;
+    lock table billing.billing_tiers, billing.admin_limits, billing.model_prices, billing.billing_packages,
+        billing.billing_settings in share row exclusive mode;
     v_now := billing_private.clock();
     set constraints billing.tier_rank_unique deferred;
     perform billing_private.check_config(p_desired, p_force);

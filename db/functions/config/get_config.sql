@@ -8,15 +8,16 @@ set search_path = pg_temp
 as $$
 begin
     return (
-        select jsonb_object_agg(s.section, s.rows)
+        select jsonb_object_agg(s.section, coalesce(s.rows, '{}'))
         from (
-            select r.section, jsonb_object_agg(r.name, r.content) as rows
-            from billing_private.config_rows() r
-            group by r.section
+            select n.section, jsonb_object_agg(r.name, r.content) filter (where r.name is not null) as rows
+            from unnest(array['tiers', 'admin_limits', 'model_prices', 'packages', 'settings']) n (section)
+            left join billing_private.config_rows() r on r.section = n.section
+            group by n.section
         ) s
     );
 end
 $$;
 
-comment on function billing.get_config() is 'Tiers, admin limits, rate card and settings as one JSON object.';
+comment on function billing.get_config() is 'Tiers, admin limits, rate card, packages and settings as one JSON object.';
 revoke all on function billing.get_config() from public;

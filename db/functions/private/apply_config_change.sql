@@ -4,9 +4,11 @@ returns void
 language plpgsql
 as $$
 declare
-    v_tier   billing.billing_tiers := jsonb_populate_record(null::billing.billing_tiers, p_change.after);
-    v_limits billing.admin_limits := jsonb_populate_record(null::billing.admin_limits, p_change.after);
-    v_price  billing.model_prices := jsonb_populate_record(null::billing.model_prices, p_change.after);
+    v_tier     billing.billing_tiers := jsonb_populate_record(null::billing.billing_tiers, p_change.after);
+    v_limits   billing.admin_limits := jsonb_populate_record(null::billing.admin_limits, p_change.after);
+    v_price    billing.model_prices := jsonb_populate_record(null::billing.model_prices, p_change.after);
+    v_package  billing.billing_packages := jsonb_populate_record(null::billing.billing_packages, p_change.after);
+    v_settings billing.billing_settings := jsonb_populate_record(null::billing.billing_settings, p_change.after);
 begin
     case p_change.section || ' ' || p_change.change
         when 'tiers remove' then
@@ -35,11 +37,21 @@ begin
             where role = p_change.name;
         when 'model_prices remove' then
             delete from billing.model_prices where model = p_change.name;
+        when 'packages add' then
+            v_package.name := p_change.name;
+            insert into billing.billing_packages select v_package.*;
+        when 'packages remove' then
+            delete from billing.billing_packages where name = p_change.name;
+        when 'packages change' then
+            update billing.billing_packages
+            set amount = v_package.amount, price_cents = v_package.price_cents
+            where name = p_change.name;
         when 'settings add' then
             perform billing_private.raise_error('invalid_config', 'Settings have one row, default.');
         when 'settings change' then
             update billing.billing_settings
-            set reversal_grace = (p_change.after ->> 'reversal_grace')::interval
+            set reversal_grace = v_settings.reversal_grace, min_purchase = v_settings.min_purchase,
+                max_purchase = v_settings.max_purchase
             where name = p_change.name;
         else
             v_price.model := p_change.name;

@@ -1,4 +1,5 @@
--- Every period since the last one granted, in order, at the account's tier. Whoever changes the tier calls this before.
+-- Every period since the last one granted, in order, at the account's tier, unless its payment is overdue. Whoever
+-- changes the tier calls this before.
 -- The caller has locked and settled the account; it saves it when nothing was granted.
 create or replace function billing_private.catch_up_grants(p_account billing.credit_accounts, p_now timestamptz)
 returns billing.credit_accounts
@@ -10,7 +11,7 @@ declare
         (p_account.granted_through + interval '1 month')::date, billing_private.period_of(p_account.created_at)
     );
 begin
-    while v_period <= v_current loop
+    while v_period <= v_current and not billing_private.grants_paused(p_account.user_id) loop
         p_account.granted_through := v_period;
         p_account := billing_private.grant_tier_credits(p_account, p_now, v_period);
         v_period := (v_period + interval '1 month')::date;

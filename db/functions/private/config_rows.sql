@@ -13,6 +13,8 @@ begin
         select 'model_prices', p.model, billing_private.config_content(to_jsonb(p))
         from billing.list_model_prices() p
         union all
+        select 'packages', b.name, billing_private.config_content(to_jsonb(b)) from billing.billing_packages b
+        union all
         select 'settings', s.name, billing_private.config_content(to_jsonb(s)) from billing.billing_settings s;
 end
 $$;

@@ -11,14 +11,14 @@ declare
 begin
     if (
         jsonb_typeof(p_desired) = 'object'
-        and p_desired - array['tiers', 'admin_limits', 'model_prices', 'settings'] = '{}'
+        and p_desired - array['tiers', 'admin_limits', 'model_prices', 'packages', 'settings'] = '{}'
         and p_desired #> '{tiers,free}' is not null and p_desired #> '{admin_limits,admin}' is not null
         and p_desired #> '{admin_limits,super_admin}' is not null and p_desired #> '{settings,default}' is not null
-        and jsonb_typeof(p_desired -> 'model_prices') = 'object'
+        and jsonb_typeof(p_desired -> 'model_prices') = 'object' and jsonb_typeof(p_desired -> 'packages') = 'object'
     ) is not true then
         perform billing_private.raise_error(
             'invalid_config',
-            'It must have tiers (free among them), admin_limits of both roles, model_prices and settings.'
+            'It must have tiers (free among them), admin_limits of both roles, model_prices, packages and settings.'
         );
     end if;
     for v_row in
@@ -32,6 +32,7 @@ begin
                 when 'tiers' then to_jsonb(jsonb_populate_record(null::billing.billing_tiers, v_row.content))
                 when 'admin_limits' then to_jsonb(jsonb_populate_record(null::billing.admin_limits, v_row.content))
                 when 'model_prices' then to_jsonb(jsonb_populate_record(null::billing.model_prices, v_row.content))
+                when 'packages' then to_jsonb(jsonb_populate_record(null::billing.billing_packages, v_row.content))
                 when 'settings' then to_jsonb(jsonb_populate_record(null::billing.billing_settings, v_row.content))
             end);
         exception

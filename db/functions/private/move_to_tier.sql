@@ -11,9 +11,11 @@ as $$
 begin
     p_account := billing_private.catch_up_grants(p_account, p_now);
     p_account.tier := p_tier;
-    p_account := billing_private.grant_tier_credits(
-        p_account, p_now, billing_private.period_of(p_now), p_actor
-    );
+    if not billing_private.grants_paused(p_account.user_id) then
+        p_account := billing_private.grant_tier_credits(
+            p_account, p_now, billing_private.period_of(p_now), p_actor
+        );
+    end if;
     p_account.updated_at := p_now;
     perform billing_private.save_account(p_account);
     return p_account;

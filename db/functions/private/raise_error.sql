@@ -11,18 +11,45 @@ begin
         when 'invalid_request' then
             v_class := '400';
             v_hint := 'Correct the argument that the detail names.';
+        when 'purchase_not_allowed' then
+            v_class := '403';
+            v_hint := 'Only a tier with can_purchase_credits buys credits, and only an active account.';
         when 'account_not_found' then
             v_class := '404';
             v_hint := 'Open the account first: billing.open_account(user_id).';
+        when 'call_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_due_stripe_calls() shows the calls that wait.';
+        when 'checkout_not_found' then
+            v_class := '404';
+            v_hint := 'Start again: billing.request_checkout.';
+        when 'customer_not_found' then
+            v_class := '404';
+            v_hint := 'The customer is none of ours: look at its metadata at Stripe.';
         when 'entry_not_found' then
             v_class := '404';
             v_hint := 'billing.list_entries(user_id) shows the entries of the account.';
+        when 'event_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_stripe_events() shows the events.';
         when 'hold_not_found' then
             v_class := '404';
             v_hint := 'billing.list_holds(user_id, false) shows the holds of the account.';
+        when 'purchase_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_purchases(user_id) shows the purchases of the user.';
+        when 'refund_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_refunds() shows the refunds.';
+        when 'subscription_not_found' then
+            v_class := '404';
+            v_hint := 'billing.get_subscription(user_id) shows the subscription of the user.';
         when 'unknown_model' then
             v_class := '404';
             v_hint := 'Add the model to the rate card, or name one of billing.list_model_prices().';
+        when 'unknown_package' then
+            v_class := '404';
+            v_hint := 'Name one of billing.list_packages(), or give an amount.';
         when 'unknown_tier' then
             v_class := '404';
             v_hint := 'Name one of billing.list_tiers().';
@@ -32,24 +59,39 @@ begin
         when 'already_reversed' then
             v_class := '409';
             v_hint := 'An entry can be reversed once; adjust the account if that was not enough.';
+        when 'change_pending' then
+            v_class := '409';
+            v_hint := 'Wait until the change before is done, or take it back.';
         when 'config_edited_in_database' then
             v_class := '409';
             v_hint := 'Pull the edits into the file first, or force the apply.';
         when 'config_in_use' then
             v_class := '409';
-            v_hint := 'Move the accounts to another tier first.';
+            v_hint := 'Move the accounts to another tier, or the top-ups to another package, first.';
         when 'hold_not_active' then
             v_class := '409';
             v_hint := 'One capture ends a hold; deduct what is still owed.';
         when 'idempotency_key_reused' then
             v_class := '409';
             v_hint := 'Retry with the same values, or use a new key for a new request.';
+        when 'payment_mismatch' then
+            v_class := '409';
+            v_hint := 'Compare the record with Stripe''s; nothing was booked.';
+        when 'subscription_exists' then
+            v_class := '409';
+            v_hint := 'Change the subscription that there is: billing.request_subscription_change.';
         when 'super_admin_exists' then
             v_class := '409';
             v_hint := 'Ask a super admin: billing.set_user_role(actor, user_id, ''super_admin'').';
         when 'amount_not_positive' then
             v_class := '422';
             v_hint := 'Give an amount greater than zero.';
+        when 'amount_not_whole_cents' then
+            v_class := '422';
+            v_hint := 'Money has two decimal places: give whole cents.';
+        when 'amount_out_of_range' then
+            v_class := '422';
+            v_hint := 'Stay within the limits that the detail names.';
         when 'amount_too_large' then
             v_class := '422';
             v_hint := 'An amount is at most 1000000000000 credits, a balance at most 1000000000000000.';
@@ -77,6 +119,12 @@ begin
         when 'reason_required' then
             v_class := '422';
             v_hint := 'Say in a few words why; it is kept in the admin log.';
+        when 'tier_not_for_sale' then
+            v_class := '422';
+            v_hint := 'Name a tier with a price, one of billing.list_tiers().';
+        when 'unknown_interval' then
+            v_class := '422';
+            v_hint := 'Name month or year.';
         when 'unknown_role' then
             v_class := '422';
             v_hint := 'Name user, admin or super_admin.';

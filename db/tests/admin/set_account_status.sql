@@ -1,5 +1,5 @@
 -- An admin freezes, closes and reopens accounts; reopening catches missed grants up; each attempt is in the log.
-\ir ../setup.psql
+\ir ../payments.psql
 
 select billing.bootstrap_super_admin(chief()) \g /dev/null
 select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
@@ -98,6 +98,50 @@ select is(
     (select count(*) from billing.credit_grants where user_id = c()), 2::bigint,
     'an account that is reopened gets this month''s credits, and none for the months that it was closed'
 );
+
+-- Disputes freeze too, and no admin ends them.
+
+set local tap.now = '2025-03-10 12:00+00';
+select buys(d(), 10, 'pi_d') \g /dev/null
+create function disputed(p_status text, p_id text default 'dp_1') returns text language plpgsql as $$
+begin
+    perform billing.record_stripe_object(stripe_dispute(p_id, 'pi_d', 1000, p_status));
+    return (billing.get_account(d())).status;
+end
+$$;
+select is(disputed('needs_response'), 'frozen', 'a dispute freezes');
+select is(does(admin(), 'active', d()), 'f dispute_open 0 -1 10 f', 'an admin does not end what no admin began');
+select is(does(a(), 'active', d()), 'f not_an_admin 0 -1 10 f', 'a user still less');
+select is(does(admin(), 'frozen', d()), 't 0 -1 10 f', 'an admin freezes it as well');
+select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'and ends that');
+select is((billing.get_account(d())).status, 'frozen', 'but not the dispute: it stays frozen');
+select is(does(admin(), 'active', d()), 'f dispute_open 0 -1 10 f', 'again there is nothing to end');
+select rows_are(
+    $$
+    select outcome, details ->> 'before' || ' ' || (details ->> 'after'), count(*) from billing.admin_actions_log
+    where target_user_id = d() and admin_user_id = admin() group by 1, 2 order by 1, 2
+    $$,
+    $$
+    values ('dispute_open', 'frozen active', 2::bigint), ('done', 'frozen frozen', 2)
+    $$,
+    'the log says what was asked for and refused, and what the status was then'
+);
+select is(disputed('won'), 'active', 'the dispute ends it');
+select is(disputed('needs_response', 'dp_2'), 'frozen', 'another dispute');
+select is(does(admin(), 'frozen', d()), 't 0 -1 10 f', 'and an admin');
+select is(disputed('won', 'dp_2'), 'frozen', 'when the dispute is won, the admin''s freeze stands');
+select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'until the admin ends it');
+select is((billing.get_account(d())).status, 'active', 'then nothing is left');
+select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'an active account is active');
+select is(disputed('needs_response', 'dp_3'), 'frozen', 'a third dispute');
+select is(does(admin(), 'closed', d()), 't 0 -1 10 f', 'an admin closes the account meanwhile');
+select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'and reopens it');
+select is((billing.get_account(d())).status, 'frozen', 'it is frozen as before');
+select is(does(admin(), 'closed', d()), 't 0 -1 10 f', 'closed once more');
+select is(disputed('won', 'dp_3'), 'closed', 'it stays closed when the dispute is won');
+select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'and is reopened');
+select is((billing.get_account(d())).status, 'active', 'free');
+select is_empty('select from billing.account_freezes where user_id = d()', 'no reason is left behind');
 
 select throws_ok('select billing.set_account_status(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values
