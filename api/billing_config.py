@@ -1,4 +1,4 @@
-"""The configuration of the billing system: tiers, admin limits, rate card and settings.
+"""The configuration of the billing system: tiers, admin limits, rate card, packages and settings.
 
 Edit, look at the difference with `make config-diff`, and bring it into the database with
 `make config-apply`. `make config-pull` writes this file from the database.
@@ -186,7 +186,37 @@ MODEL_PRICES = {
     },
 }
 
-# Settings of the whole installation.
+# Credits that are sold in one piece: how many, and for how many US cents.
+PACKAGES = {
+    "10": {
+        "amount": Decimal("10"),
+        "price_cents": 1000,
+    },
+    "25": {
+        "amount": Decimal("25"),
+        "price_cents": 2500,
+    },
+    "50": {
+        "amount": Decimal("50"),
+        "price_cents": 5000,
+    },
+    "100": {
+        "amount": Decimal("100"),
+        "price_cents": 10000,
+    },
+    "250": {
+        "amount": Decimal("250"),
+        "price_cents": 25000,
+    },
+    "500": {
+        "amount": Decimal("500"),
+        "price_cents": 50000,
+    },
+}
+
+# Settings of the whole installation. What may be bought without a package, in credits.
 SETTINGS = {
     "reversal_grace": "7 days",
+    "min_purchase": Decimal("5"),
+    "max_purchase": Decimal("10000"),
 }

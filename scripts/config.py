@@ -32,7 +32,8 @@ SECTIONS = {
     "tiers": ("TIERS", "Subscription tiers. monthly_credits and rollover_cap in credits, 1 credit = 1 US dollar."),
     "admin_limits": ("ADMIN_LIMITS", "What an admin may move, in credits; None is no limit. Days are UTC days."),
     "model_prices": ("MODEL_PRICES", "US dollars per million tokens, and the factor from a provider's price to ours."),
-    "settings": ("SETTINGS", "Settings of the whole installation."),
+    "packages": ("PACKAGES", "Credits that are sold in one piece: how many, and for how many US cents."),
+    "settings": ("SETTINGS", "Settings of the whole installation. What may be bought without a package, in credits."),
 }
 COLUMNS = {
     "tiers": (
@@ -41,9 +42,16 @@ COLUMNS = {
     ),
     "admin_limits": ("max_credit_adjustment", "max_daily_total", "can_refund", "approval_above"),
     "model_prices": ("input_per_million", "cached_input_per_million", "output_per_million", "multiplier"),
-    "settings": ("reversal_grace",),
+    "packages": ("amount", "price_cents"),
+    "settings": ("reversal_grace", "min_purchase", "max_purchase"),
 }
 WITH_CENTS = {"monthly_credits", "rollover_cap", *COLUMNS["model_prices"][:3]}
+AMOUNTS = WITH_CENTS | {
+    *("max_credit_adjustment", "max_daily_total", "approval_above"),
+    *("multiplier", "amount", "min_purchase", "max_purchase"),
+}
+# The column that the file orders a section's rows by; the others are in the order of their names.
+ORDERED_BY = {"tiers": "rank", "packages": "amount"}
 ROLE_IN_FILE = {"admin": "regular_admin"}
 ROLE_IN_TABLE = {name: role for role, name in ROLE_IN_FILE.items()}
 
@@ -77,13 +85,14 @@ def read_file(path: Path) -> Config:
         "tiers": module.TIERS,
         "admin_limits": {ROLE_IN_TABLE.get(name, name): row for name, row in module.ADMIN_LIMITS.items()},
         "model_prices": module.MODEL_PRICES,
+        "packages": module.PACKAGES,
         "settings": {"default": module.SETTINGS},
     }
 
 
 def literal(column: str, value: object) -> str:
     """A value as the file writes it: amounts as Decimal, with cents where they are prices or credits."""
-    if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool) and column in WITH_CENTS):
+    if isinstance(value, Decimal) or (isinstance(value, int) and column in AMOUNTS):
         number = Decimal(value)
         cents = Decimal("0.01")
         shown = number.quantize(cents) if column in WITH_CENTS and number == number.quantize(cents) else number
@@ -93,14 +102,13 @@ def literal(column: str, value: object) -> str:
 
 def render(config: Config) -> Iterator[str]:
     """The lines of the file for a configuration."""
-    yield '"""The configuration of the billing system: tiers, admin limits, rate card and settings.'
+    yield '"""The configuration of the billing system: tiers, admin limits, rate card, packages and settings.'
     yield ""
     yield "Edit, look at the difference with `make config-diff`, and bring it into the database with"
     yield "`make config-apply`. `make config-pull` writes this file from the database."
     yield '"""'
     yield ""
     yield "from decimal import Decimal"
-    ranks = {name: row.get("rank") for name, row in config["tiers"].items()}
     for section, (variable, comment) in SECTIONS.items():
         yield ""
         yield f"# {comment}"
@@ -110,13 +118,11 @@ def render(config: Config) -> Iterator[str]:
             yield from (f'    "{column}": {literal(column, rows["default"][column])},' for column in COLUMNS[section])
             yield "}"
             continue
-        for name in sorted(rows, key=lambda name: (ranks.get(name, 0), name)):
+        first = ORDERED_BY.get(section)
+        for name in sorted(rows, key=lambda name: (rows[name][first] if first else 0, name)):
             yield f'    "{ROLE_IN_FILE.get(name, name)}": {{'
             for column in COLUMNS[section]:
-                value = rows[name][column]
-                if section == "admin_limits" and isinstance(value, int) and not isinstance(value, bool):
-                    value = Decimal(value)
-                yield f'        "{column}": {literal(column, value)},'
+                yield f'        "{column}": {literal(column, rows[name][column])},'
             yield "    },"
         yield "}"
 

@@ -1,6 +1,7 @@
 """The configuration file and the tables: compared, applied, pulled, through the command line."""
 
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -63,6 +64,9 @@ def test_the_file_has_what_the_guide_shows() -> None:
     assert billing_config.ADMIN_LIMITS["regular_admin"]["max_credit_adjustment"] == Decimal("1000")
     assert len(billing_config.MODEL_PRICES) >= 12
     assert {price["multiplier"] for price in billing_config.MODEL_PRICES.values()} == {Decimal("1.5")}
+    assert {name: (row["amount"], row["price_cents"]) for name, row in billing_config.PACKAGES.items()} == {
+        str(dollars): (Decimal(dollars), dollars * 100) for dollars in (10, 25, 50, 100, 250, 500)
+    }
 
 
 def test_apply_brings_an_edit_into_the_tables_and_logs_it(
@@ -152,6 +156,14 @@ def test_apply_refuses_to_take_a_tier_from_under_an_account(
         ('"monthly_credits": Decimal("25.00")', '"monthly_credits": None', "monthly_credits"),
         ('"monthly_credits": Decimal("25.00")', '"monthly_credits": Decimal("NaN")', "A value in the file"),
         ('"monthly_credits": Decimal("25.00")', '"monthly_credits": {1, 2}', "A value in the file"),
+        ('"amount": Decimal("25")', '"amount": Decimal("0")', "package_amount_exact"),
+        ('"price_cents": 2500', '"price_cents": -1', "package_price_positive"),
+        ('"price_cents": 2500', '"price_cents": Decimal("2500.5")', "invalid_config"),
+        ('"25": {', '"twenty five": {', "package_name_well_formed"),
+        ('"max_purchase": Decimal("10000")', '"max_purchase": Decimal("4.99")', "settings_max_purchase_exact"),
+        ('"min_purchase": Decimal("5")', '"min_purchase": Decimal("0.001")', "settings_min_purchase_exact"),
+        ('    "min_purchase": Decimal("5"),\n', "", "invalid_config"),
+        ("PACKAGES = {", "BUNDLES = {", "PACKAGES"),
         ('"free"', '"gratis"', "invalid_config"),
         ("TIERS = {", "LEVELS = {", "TIERS"),
         ("Decimal(", "Decimal((", "billing_config.py"),
@@ -181,6 +193,53 @@ def test_models_are_added_repriced_and_removed(database: Database, file: Path, c
     assert conn.execute(price, ["gpt-4.1-tiny"]).fetchone() == (Decimal("0.6"),)
     with pytest.raises(psycopg.Error, match="unknown_model"):
         conn.execute(price, ["gpt-4.1-mini"])
+
+
+def test_packages_and_limits_of_purchases_go_both_ways(
+    database: Database, file: Path, conn: psycopg.Connection
+) -> None:
+    edit(file, '"25": {\n        "amount": Decimal("25"),', '"30": {\n        "amount": Decimal("30.5"),')
+    edit(file, '"max_purchase": Decimal("10000")', '"max_purchase": Decimal("2500.50")')
+    told = run(database, file, "diff")
+    assert told.returncode == 1
+    assert "add     PACKAGES['30']" in told.stdout
+    assert "remove  PACKAGES['25']" in told.stdout
+    assert "max_purchase: 10000 -> 2500.5" in told.stdout
+    assert run(database, file, "apply").returncode == 0
+    sold = conn.execute("select name, amount, price_cents from billing.billing_packages where name in ('25', '30')")
+    assert sold.fetchall() == [("30", Decimal("30.5"), 2500)]
+    assert conn.execute("select max_purchase from billing.billing_settings").fetchone() == (Decimal("2500.5"),)
+
+    conn.execute("insert into billing.billing_packages values ('small', 7.25, 800)")
+    conn.execute("update billing.billing_settings set min_purchase = 7")
+    pulled = run(database, file, "pull")
+    assert pulled.returncode == 0, pulled.stderr
+    names = re.findall(r'    "(\w+)": \{\n        "amount"', file.read_text())
+    assert names == ["small", "10", "30", "50", "100", "250", "500"], "the smallest first"
+    assert '"amount": Decimal("7.25"),\n        "price_cents": 800,' in file.read_text()
+    assert '"min_purchase": Decimal("7"),' in file.read_text()
+    assert run(database, file, "diff").returncode == 0
+
+
+def test_the_last_package_can_be_removed_and_pulled(database: Database, file: Path, conn: psycopg.Connection) -> None:
+    conn.execute("delete from billing.billing_packages")
+    assert run(database, file, "pull").returncode == 0
+    assert "PACKAGES = {\n}" in file.read_text()
+    assert run(database, file, "diff").returncode == 0
+
+
+@pytest.mark.parametrize("section", ["tiers", "admin_limits", "model_prices", "packages", "settings"])
+def test_apply_waits_for_whoever_writes_the_tables(database: Database, section: str) -> None:
+    table = {"tiers": "billing_tiers", "packages": "billing_packages", "settings": "billing_settings"}.get(
+        section, section
+    )
+    with database.connect(autocommit=False) as writer, database.connect() as conn:
+        writer.execute(f"delete from billing.{table} where false")
+        conn.execute("set lock_timeout = '50ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            conn.execute("select billing.apply_config(billing.get_config())")
+        writer.rollback()
+        conn.execute("select billing.apply_config(billing.get_config())")
 
 
 def test_pull_refuses_to_overwrite_edits_that_were_not_applied(database: Database, file: Path) -> None:

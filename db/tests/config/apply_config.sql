@@ -17,15 +17,18 @@ select jsonb_set(
     jsonb_set(
         wanted('{tiers,gold}', '{"display_name": "Gold", "monthly_credits": 50, "price_cents": 4000, "can_purchase_credits": false,
             "rank": 1, "grant_expires_after": null, "rollover_cap": 10}')
-            || jsonb_build_object('settings', '{"default": {"reversal_grace": "14 days"}}'::jsonb),
+            || '{"settings": {"default": {"reversal_grace": "14 days", "min_purchase": 2.5, "max_purchase": 500}}}'
+            || jsonb_build_object('packages', billing.get_config() -> 'packages' || '{
+                "10": {"amount": 11, "price_cents": 1050}, "1000": {"amount": 1000, "price_cents": 95000}
+            }'),
         '{tiers,tier_2_20,rank}', '8'
     ),
     '{admin_limits,admin,approval_above}', '100'
-) #- '{tiers,tier_50_400}' #- '{model_prices,o3}' as config;
+) #- '{tiers,tier_50_400}' #- '{model_prices,o3}' #- '{packages,250}' as config;
 select is(
     told(config),
-    'change admin_limits admin, remove model_prices o3, change settings default, add tiers gold, change tiers tier_2_20, '
-    || 'remove tiers tier_50_400',
+    'change admin_limits admin, remove model_prices o3, change packages 10, add packages 1000, remove packages 250, '
+    || 'change settings default, add tiers gold, change tiers tier_2_20, remove tiers tier_50_400',
     'changes of every kind, one rank moving to another tier'
 ) from new;
 select is(billing.get_config(), config, 'the tables are like the file') from new;
@@ -38,11 +41,23 @@ select rows_are(
     $$
     select '00000000-0000-0000-0000-000000000000'::uuid, chief(), 'apply_config', reason, 'done', false, true
     from unnest(array[
-        'add tiers gold', 'change admin_limits admin', 'change settings default', 'change tiers tier_2_20',
-        'remove model_prices o3', 'remove tiers tier_50_400'
+        'add packages 1000', 'add tiers gold', 'change admin_limits admin', 'change packages 10',
+        'change settings default', 'change tiers tier_2_20', 'remove model_prices o3', 'remove packages 250',
+        'remove tiers tier_50_400'
     ]) reason
     $$,
     'each is in the log, under the nil uuid'
+);
+
+select rows_are(
+    'select name, amount, price_cents from billing.billing_packages order by amount',
+    $$values ('10', 11, 1050), ('25', 25, 2500), ('50', 50, 5000), ('100', 100, 10000), ('500', 500, 50000),
+        ('1000', 1000, 95000)$$,
+    'packages are sold as the file has them'
+);
+select rows_are(
+    'select reversal_grace, min_purchase, max_purchase from billing.billing_settings',
+    $$values (interval '14 days', 2.5, 500)$$, 'settings are what the file says, each of them'
 );
 
 -- Amounts and prices.
@@ -81,8 +96,26 @@ select throws_ok(
     format('select billing.apply_config(%L, true)', billing.get_config() #- '{tiers,tier_2_20}'), 'UC409', 'config_in_use',
     'a tier with accounts is not removed, not even by force'
 );
+insert into billing.billing_auto_top_ups (user_id, enabled, threshold, package, monthly_cap, updated_at)
+values (a(), true, 1, '25', 100, now()), (b(), false, 1, '50', 100, now());
+select throws_ok(
+    format('select billing.apply_config(%L, true)', billing.get_config() #- '{packages,25}'), 'UC409', 'config_in_use',
+    'nor a package that automatic top-ups buy'
+);
+select is(
+    told(billing.get_config() #- '{packages,50}'), 'remove packages 50', 'but one that only a top-up that is off names'
+);
 create temp table bad as
 select what, config from (values
+    ('a package for nothing', wanted('{packages,25,price_cents}', '0')),
+    ('a package without credits', wanted('{packages,25,amount}', '0')),
+    ('a package of 10 places', wanted('{packages,25,amount}', '0.0000000001')),
+    ('a package with no amount', wanted('{packages,25,amount}', 'null')),
+    ('a package with a bad name', wanted('{packages,Ten credits}', billing.get_config() #> '{packages,25}')),
+    ('a least purchase above the most', wanted('{settings,default,min_purchase}', '10000.01')),
+    ('a least purchase of parts of a cent', wanted('{settings,default,min_purchase}', '5.001')),
+    ('a most purchase that is no number', wanted('{settings,default,max_purchase}', '"NaN"')),
+    ('no most purchase', wanted('{settings,default,max_purchase}', 'null')),
     ('a negative amount', wanted('{tiers,free,monthly_credits}', '-1')),
     ('an amount with 10 places', wanted('{tiers,free,monthly_credits}', '0.0000000001')),
     ('an amount that is none', wanted('{tiers,free,monthly_credits}', '"NaN"')),

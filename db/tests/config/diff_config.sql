@@ -40,6 +40,26 @@ select is(
     'add model_prices o3 edited', 'as is a row that was deleted there'
 );
 
+select rows_are(
+    $$
+    select section, name, change, edited, before, after
+    from billing.diff_config(wanted('{packages,25,price_cents}', '2400'))
+    $$,
+    $$
+    values (
+        'packages', '25', 'change', false, '{"amount": 25, "price_cents": 2500}'::jsonb,
+        '{"amount": 25, "price_cents": 2400}'::jsonb
+    )
+    $$,
+    'a package is compared by its amount and its price'
+);
+select is(
+    told(wanted('{packages,25,amount}', '25.00')), '', 'the amount of a package however it is written'
+);
+select is(
+    told(wanted('{settings,default,max_purchase}', '9999.99')), 'change settings default', 'what may be bought is a setting'
+);
+
 create temp table bad as
 select what, config from (values
     ('null', null::jsonb),
@@ -47,6 +67,11 @@ select what, config from (values
     ('nothing', '{}'),
     ('an unknown section', wanted('{limits}', '{}')),
     ('a missing section', billing.get_config() - 'model_prices'),
+    ('no packages', billing.get_config() - 'packages'),
+    ('packages that are null', wanted('{packages}', 'null')),
+    ('a package without a price', billing.get_config() #- '{packages,10,price_cents}'),
+    ('a package with a fraction of a cent', wanted('{packages,10,price_cents}', '999.5')),
+    ('a setting that is missing', billing.get_config() #- '{settings,default,max_purchase}'),
     ('no free tier', billing.get_config() #- '{tiers,free}'),
     ('no limits for admins', billing.get_config() #- '{admin_limits,admin}'),
     ('no settings', billing.get_config() #- '{settings,default}'),

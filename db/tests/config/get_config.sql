@@ -3,7 +3,7 @@
 
 select is(
     (select array_agg(k order by k) from jsonb_object_keys(billing.get_config()) k),
-    array['admin_limits', 'model_prices', 'settings', 'tiers'], 'four sections'
+    array['admin_limits', 'model_prices', 'packages', 'settings', 'tiers'], 'five sections'
 );
 select is(
     billing.get_config() -> 'tiers' -> 'tier_200_1000',
@@ -27,13 +27,28 @@ select is(
     billing.get_config() -> 'model_prices' -> 'gemini-2.5-flash',
     '{"input_per_million": 0.3, "cached_input_per_million": 0.075, "output_per_million": 2.5, "multiplier": 1.5}', 'a price'
 );
-select is(billing.get_config() -> 'settings', '{"default": {"reversal_grace": "7 days"}}', 'the settings');
+select is(
+    billing.get_config() -> 'packages',
+    '{
+        "10": {"amount": 10, "price_cents": 1000}, "25": {"amount": 25, "price_cents": 2500},
+        "50": {"amount": 50, "price_cents": 5000}, "100": {"amount": 100, "price_cents": 10000},
+        "250": {"amount": 250, "price_cents": 25000}, "500": {"amount": 500, "price_cents": 50000}
+    }',
+    'the packages'
+);
+select is(
+    billing.get_config() -> 'settings',
+    '{"default": {"reversal_grace": "7 days", "min_purchase": 5, "max_purchase": 10000}}', 'the settings'
+);
 create temp table before as select billing.get_config() as config;
 set local intervalstyle = 'iso_8601';
 select is(billing.get_config(), config, 'it does not depend on the session''s settings') from before;
 reset intervalstyle;
 insert into billing.model_prices values ('gpt-4o', '2025-03-11', 1, 1, 1, 1), ('later', '2025-03-11', 1, 1, 1, 1);
 select is(billing.get_config(), config, 'prices that are ahead are not in it') from before;
+delete from billing.billing_packages;
+select is(billing.get_config() -> 'packages', '{}', 'a section without rows is there all the same');
+select is_empty('select * from billing.diff_config(billing.get_config())', 'and it is one that can be applied');
 
 select * from finish();
 rollback;
