@@ -8,7 +8,7 @@ from uuid import uuid4
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from api import admin, billing, operations
+from api import admin, billing, operations, payments
 from api.auth import init_auth
 from api.cors import init_cors
 from api.database import init_database
@@ -16,6 +16,7 @@ from api.errors import init_errors
 from api.json import ExactJSON
 from api.openapi import init_openapi
 from api.settings import Settings
+from api.stripe_client import init_stripe
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -31,9 +32,10 @@ def create_app(environ: Mapping[str, str] = os.environ) -> API:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     init_database(app, settings)
     init_auth(app, settings)
+    init_stripe(app, settings)
     init_errors(app)
     init_cors(app, settings)
-    for blueprint in (billing.bp, admin.bp, operations.bp):
+    for blueprint in (billing.bp, payments.bp, admin.bp, operations.bp, payments.pages):
         app.register_blueprint(blueprint)
     init_openapi(app)
 

@@ -10,14 +10,18 @@ from flask import g
 from flask.typing import ResponseReturnValue
 
 from api import schemas
-from api.auth import requires
+from api.auth import ADMINS, requires
 from api.billing import ledger_page
 from api.database import Row, call, call_all, call_page
-from api.errors import answer
+from api.errors import Problem, answer, members_of
+from api.openapi import accepted
+from api.stripe_client import stripe_client
+from api.stripe_work import learn_payment, perform_now
 
 bp = APIBlueprint("admin", __name__, url_prefix="/api/admin/billing", tag="Admin")
 
 RECENT = 20
+UNFINISHED = accepted(schemas.RefundResult, "Recorded, but Stripe cannot be reached: the money goes back later.")
 
 
 @bp.post("/credits/adjust")
@@ -77,6 +81,58 @@ def set_role(user_id: UUID, body: Row) -> ResponseReturnValue:
     return answer(call("set_user_role", actor=g.user_id, user_id=user_id, **body))
 
 
+@bp.post("/refund")
+@requires("actor")
+@bp.input(schemas.RefundRequest, arg_name="body")
+@bp.input(schemas.Idempotency, location="headers", arg_name="key")
+@bp.output(schemas.RefundResult)
+@bp.doc(responses=UNFINISHED)
+def refund(body: Row, key: Row) -> ResponseReturnValue:
+    """Refund a customer, in credits or in money; for super admins
+
+    Without `stripe_refund` it grants credits. With it the money goes back through Stripe, and the credits that the
+    payment had bought are taken back. What Stripe refuses is `refund_failed`; the credits are then as they were.
+    """
+    if body.get("stripe_refund") and call("get_user_role", user_id=g.user_id)["get_user_role"] in ADMINS:
+        find_payment(body["user_id"], body.get("payment_intent_id", ""))
+    requested = call("request_refund", actor=g.user_id, **body, **key)
+    if requested["call_id"] is None:
+        return answered_refund(requested)
+    after, _ = perform_now(
+        requested["call_id"],
+        lambda: call("get_refund", refund_id=requested["refund_id"]),
+        lambda row: row["status"] == "requested",
+    )
+    return answered_refund(requested | {name: after[name] for name in ("status", "stripe_refund_id")})
+
+
+@bp.get("/refunds")
+@requires("admin")
+@bp.input(schemas.RefundsPage, location="query", arg_name="query")
+@bp.output(schemas.Refunds)
+def refunds(query: Row) -> Row:
+    """List refunds, those made at Stripe included, newest first."""
+    found, more = call_page("list_refunds", **query)
+    return {"refunds": found, "next_before": found[-1]["refund_id"] if more else None}
+
+
+@bp.get("/user/<uuid:user_id>/payments")
+@requires("admin")
+@bp.output(schemas.PaymentList)
+def payments_of(user_id: UUID) -> Row:
+    """List a user's payments, with what went back of each."""
+    return {"payments": call_all("list_payments", user_id=user_id)}
+
+
+@bp.get("/stripe-events")
+@requires("admin")
+@bp.input(schemas.EventsFilter, location="query", arg_name="query")
+@bp.output(schemas.StripeEvents)
+def stripe_events(query: Row) -> Row:
+    """List the events that Stripe sent, and what became of them, newest first."""
+    return {"events": call_all("list_stripe_events", **query)}
+
+
 @bp.get("/user/<uuid:user_id>/summary")
 @requires("admin")
 @bp.output(schemas.Summary)
@@ -117,3 +173,20 @@ def actions(query: Row) -> Row:
     """List what admins did and tried, newest first."""
     found, more = call_page("list_actions", **query)
     return {"actions": found, "next_before": found[-1]["action_id"] if more else None}
+
+
+def find_payment(user_id: UUID, payment_intent_id: str) -> None:
+    """Ask Stripe for a payment that is not known here: its events may never have come."""
+    stripe_client()
+    known = call_all("list_payments", user_id=user_id, payment_intent_id=payment_intent_id)
+    if not known and payment_intent_id.startswith("pi_"):
+        learn_payment(payment_intent_id)
+
+
+def answered_refund(result: Row) -> ResponseReturnValue:
+    """The response to a request for a refund, by what became of it at Stripe."""
+    if result["success"] and result["status"] in ("failed", "canceled"):
+        error = call("get_refund", refund_id=result["refund_id"])["error"]
+        raise Problem(409, "refund_failed", error or "Stripe refused the refund.", **members_of(result))
+    row, status, headers = answer(result)
+    return row, 202 if row["status"] == "requested" else status, headers

@@ -46,14 +46,18 @@ def check_by_post(body: Row) -> Row:
 
 
 def checked(user_id: UUID, required: Row) -> Row:
-    """The check, of an account that is opened if there is none."""
+    return with_account(user_id, "check_credits", **required)
+
+
+def with_account(user_id: UUID, function: str, **arguments: Any) -> Row:
+    """What the function returns for the user, whose account is opened if there is none."""
     try:
-        return call("check_credits", user_id=user_id, **required)
+        return call(function, user_id=user_id, **arguments)
     except psycopg.Error as error:
         if error_name(error) != "account_not_found":
             raise
     call("open_account", user_id=user_id)
-    return call("check_credits", user_id=user_id, **required)
+    return call(function, user_id=user_id, **arguments)
 
 
 @bp.get("/balance")

@@ -19,7 +19,7 @@ def init_cors(app: Flask, settings: Settings) -> None:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
             if request.method == "OPTIONS":
-                response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+                response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
                 response.headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
         return response

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import psycopg
+import stripe
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, g
 from flask.typing import ResponseReturnValue
@@ -23,6 +24,11 @@ REASONS = {
     "admin_limit_exceeded": (403, "This is above what the admin's role may move. The attempt was logged."),
     "approval_required": (403, "This amount needs a second admin's approval. The attempt was logged."),
     "last_super_admin": (409, "The last super admin keeps the role: make somebody else one first."),
+    "dispute_open": (409, "No admin has frozen the account: it stays frozen until its disputes are decided."),
+    "refund_not_allowed": (403, "The admin's role may not give refunds. The attempt was logged."),
+    "payment_not_found": (404, "The user has no such payment. The attempt was logged."),
+    "refund_exceeds_payment": (409, "This is more than is left of the payment. The attempt was logged."),
+    "payment_disputed": (409, "The payment is disputed: the bank decides who gets the money. The attempt was logged."),
 }
 
 # SQLSTATEs that are neither ours nor a mistake in our code, by their first characters; the longest one counts.
@@ -41,6 +47,7 @@ STATES = {
 }
 
 RETRY = {"Retry-After": "1"}
+RETRY_STRIPE = {"Retry-After": "5"}
 AGAIN = "Send it again with the same Idempotency-Key: then it takes effect once, whatever became of this one."
 
 HTTP_CODES = {
@@ -81,9 +88,13 @@ def answer(row: Row) -> ResponseReturnValue:
     """A row as the response; raises Problem when it is a refusal, and marks what was done before as replayed."""
     if row.get("success") is False:
         status, detail = REASONS[row["reason"]]
-        members = {name: value for name, value in row.items() if name not in ("success", "reason")}
-        raise Problem(status, row["reason"], detail, **members)
+        raise Problem(status, row["reason"], detail, **members_of(row))
     return row, 200, {"Idempotency-Replayed": "true"} if row.get("replayed") else {}
+
+
+def members_of(row: Row) -> Row:
+    """What a problem document tells of a row; the document has a status of its own."""
+    return {name: value for name, value in row.items() if name not in ("success", "reason", "status")}
 
 
 def error_name(error: psycopg.Error) -> str | None:
@@ -102,6 +113,33 @@ def database_problem(error: psycopg.Error) -> Problem | None:
             status, code, detail = STATES[start]
             return Problem(status, code, detail, AGAIN, RETRY) if status == 503 else Problem(status, code, detail)
     return None
+
+
+def stripe_message(error: stripe.StripeError) -> str:
+    """What Stripe said, in one line."""
+    return " ".join((error.user_message or type(error).__name__).split())
+
+
+def decline_code(error: stripe.StripeError) -> str | None:
+    """Why the bank declined a card, or else Stripe's name of the error."""
+    return getattr(error.error, "decline_code", None) or error.code
+
+
+def stripe_problem(error: stripe.StripeError) -> Problem:
+    """What an error of Stripe's is in HTTP."""
+    if isinstance(error, stripe.CardError | stripe.InvalidRequestError):
+        return stripe_refusal(stripe_message(error), declined=isinstance(error, stripe.CardError))
+    return stripe_unavailable()
+
+
+def stripe_refusal(message: str | None, *, declined: bool = False) -> Problem:
+    """Of what Stripe refuses for good, with its words."""
+    status, code = (402, "payment_declined") if declined else (409, "stripe_refused")
+    return Problem(status, code, message or "Stripe refused this.")
+
+
+def stripe_unavailable() -> Problem:
+    return Problem(503, "stripe_unavailable", "Stripe cannot be reached, or took too long.", AGAIN, RETRY_STRIPE)
 
 
 def init_errors(app: APIFlask) -> None:
@@ -140,6 +178,12 @@ def init_errors(app: APIFlask) -> None:
             return unforeseen(error)
         if error_name(error) is None:
             current_app.logger.warning("%s: %s: %s", g.request_id, problem, error)
+        return known(problem)
+
+    @app.errorhandler(stripe.StripeError)
+    def of_stripe(error: stripe.StripeError) -> Response:
+        problem = stripe_problem(error)
+        current_app.logger.warning("%s: %s: %s", g.request_id, problem, stripe_message(error))
         return known(problem)
 
     @app.errorhandler(Exception)

@@ -101,6 +101,15 @@ class Text(Says, fields.String):
         return text
 
 
+class Name(Text):
+    """A text, or a number that stands for the text of it: 25, "25" and 25.0 are one name."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            value = format(Decimal(value).normalize(), "f")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Id(Says, fields.UUID):
     """Of a user, a hold or an action."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apiflask import APIFlask
+from apiflask import APIFlask, Schema
 from flask_swagger_ui import get_swaggerui_blueprint
 
 Document = dict[str, Any]
@@ -21,11 +21,17 @@ SECURITY_SCHEMES = {
     "admin_token": "The JWT of a user who has the role admin or super_admin in the database.",
     "service_token": "The JWT of the application's backend: its claim `role` is `service_role`.",
 }
+STRIPE_SIGNATURE = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "Stripe-Signature",
+    "description": "What Stripe signs the body with, and the secret of the webhook's endpoint.",
+}
 
 PROBLEMS = {
     400: "The request is malformed; errors says which field, where it is one.",
     401: "The token is missing, invalid or expired.",
-    402: "The available credits do not cover it.",
+    402: "The available credits do not cover it, or the card was declined.",
     403: "The token's owner, or the account's status, does not permit it.",
     404: "There is no such thing.",
     409: "It contradicts what happened before.",
@@ -33,7 +39,7 @@ PROBLEMS = {
     415: "The body is not JSON.",
     422: "A value is not acceptable; code names the rule.",
     500: "Something went wrong here.",
-    503: "The database, or the service with the tokens' keys, cannot be reached or took too long.",
+    503: "The database, Stripe, or the service with the tokens' keys, cannot be reached or took too long.",
 }
 ALWAYS = (500, 503)
 WITH_TOKEN = (401, 403)
@@ -68,7 +74,8 @@ def init_openapi(app: APIFlask) -> None:
         SECURITY_SCHEMES={
             name: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": says}
             for name, says in SECURITY_SCHEMES.items()
-        },
+        }
+        | {"stripe_signature": STRIPE_SIGNATURE},
         AUTO_404_RESPONSE=False,
         AUTO_AUTH_ERROR_RESPONSE=False,
         AUTO_VALIDATION_ERROR_RESPONSE=False,
@@ -92,9 +99,16 @@ def with_problems(document: Document) -> Document:
     }
     for path, operations in document["paths"].items():
         for operation in operations.values():
+            if body := operation.pop("x-body", None):
+                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
             for status in failures(path, operation):
                 operation["responses"][str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
     return document
+
+
+def accepted(schema: type[Schema], says: str) -> Document:
+    """The response 202, for `doc`."""
+    return {202: {"description": says, "content": {"application/json": {"schema": schema}}}}
 
 
 def failures(path: str, operation: Document) -> set[int]:

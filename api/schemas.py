@@ -10,12 +10,30 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, post_load, validates_schema
 from marshmallow.validate import OneOf, Range
 
-from api.fields import INT8, Amount, Columns, Count, Described, Flag, Id, Integer, Members, Schema, Text, Time, rows
+from api.fields import (
+    INT8,
+    Amount,
+    Columns,
+    Count,
+    Described,
+    Flag,
+    Id,
+    Integer,
+    Members,
+    Name,
+    Schema,
+    Text,
+    Time,
+    rows,
+)
 
 ENTRY_TYPES = (
     "usage", "tier_grant", "purchase", "adjustment", "refund", "reversal", "expiry", "clawback", "debt_repayment",
     "trial_grant", "migration", "rollback",
 )  # fmt: skip
+INTERVALS = {"monthly": "month", "yearly": "year"}
+REFUND_STATUSES = ("requested", "pending", "requires_action", "succeeded", "failed", "canceled")
+EVENT_STATUSES = ("pending", "processed", "ignored", "failed")
 # The largest page; one row more is asked for, to see whether there are more.
 PAGE = 200
 
@@ -171,6 +189,83 @@ class TierChange(Schema):
 class RoleChange(Schema):
     role = Text("user, admin or super_admin.", required=True)
     reason = Text("Kept in the admin log.")
+
+
+class Nothing(Schema):
+    """No members."""
+
+
+class PurchaseRequest(Schema):
+    """Give either `amount` or `package`."""
+
+    amount = Amount("Credits, in whole cents.")
+    package = Name("The name of a package, such as 25.")
+    save_card = Flag("Keep the card, for automatic top-ups.", load_default=False)
+    success_url = Text("Where the user comes back to after the payment, on an origin of the application.")
+    cancel_url = Text("Where the user comes back to without one.")
+
+
+class PurchasesPage(Schema):
+    before = Id("Purchases before this purchase_id: next_before of the page before.")
+    limit = Count("Purchases in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class CheckoutRequest(Schema):
+    tier = Text("The name of a tier.", required=True)
+    interval = Text("How often it is paid: month or year; monthly and yearly will do.", load_default="month")
+    success_url = Text("Where the user comes back to after the payment, on an origin of the application.")
+    cancel_url = Text("Where the user comes back to without one.")
+
+    @post_load
+    def plain_interval(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return data | {"interval": INTERVALS.get(data["interval"], data["interval"])}
+
+
+class PortalRequest(Schema):
+    return_url = Text("Where the user comes back to, on an origin of the application.")
+
+
+class SubscriptionChange(Schema):
+    tier = Text("The name of a tier.", required=True)
+
+
+class AutoTopUpRequest(Schema):
+    enabled = Flag("Whether it charges.", required=True)
+    threshold = Amount("It charges when fewer credits than these are available.")
+    package = Name("The name of the package that it buys.")
+    monthly_cap = Amount("US dollars that it charges at most in a UTC calendar month.")
+    payment_method_id = Text("Stripe's id of the card to charge; the customer's default, unless told.")
+
+
+class RefundRequest(Schema):
+    user_id = Id("Who is refunded.", required=True)
+    amount = Amount("Credits, or US dollars with stripe_refund.", required=True)
+    reason = Text("Kept in the admin log.", required=True)
+    stripe_refund = Flag("Pay the money back through Stripe, instead of granting credits.")
+    payment_intent_id = Text("With stripe_refund: the payment to refund.")
+    grant_credits = Flag("With stripe_refund: grant credits as well.")
+    owe_spent = Flag("With stripe_refund: what the payment bought and is spent already becomes debt.")
+
+
+class RefundsPage(Schema):
+    user_id = Id("Only this user's.")
+    status = Text("Only refunds of this status.", validate=OneOf(REFUND_STATUSES))
+    before = Id("Refunds before this refund_id: next_before of the page before.")
+    limit = Count("Refunds in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class EventsFilter(Schema):
+    status = Text("Only events of this status; failed are those that were given up.", validate=OneOf(EVENT_STATUSES))
+    limit = Count("How many.", load_default=50, validate=Range(1, PAGE))
+
+
+# What Stripe sends, as far as it is looked at before SQL does.
+STRIPE_EVENT = {
+    "type": "object",
+    "description": "An Event, as Stripe's documentation describes it.",
+    "required": ["id", "type", "data"],
+    "properties": {"id": {"type": "string"}, "type": {"type": "string"}, "data": {"type": "object"}},
+}
 
 
 # What goes out.
@@ -384,6 +479,173 @@ class Accounts(Columns):
 class Actions(Columns):
     actions = rows(AdminAction)
     next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Package(Columns):
+    name = Text()
+    amount = Amount("Credits.")
+    price_cents = Integer("In US cents.")
+
+
+class Packages(Columns):
+    packages = rows(Package)
+
+
+class Purchase(Columns):
+    purchase_id = Id()
+    user_id = Id()
+    kind = Text("checkout, auto_top_up or migration.")
+    amount = Amount("Credits.")
+    price_cents = Integer("In US cents.")
+    package = Text("Null for an amount of choice.", allow_none=True)
+    status = Text("pending, open, processing, paid, failed or expired.")
+    checkout_url = Text("Where the user pays.", allow_none=True)
+    stripe_checkout_session_id = Text(allow_none=True)
+    stripe_payment_intent_id = Text(allow_none=True)
+    entry_no = Integer("The ledger entry that brought the credits.", allow_none=True)
+    error = Text("Why it failed.", allow_none=True)
+    created_at = Time()
+    completed_at = Time("When the credits came.", allow_none=True)
+    call_id = Id("The call to Stripe that it waits for.", allow_none=True)
+    replayed = Flag("Whether this key had recorded it before.", allow_none=True)
+
+
+class ListedPurchase(Purchase):
+    """One of several: apispec describes a schema twice that it first meets inside another one."""
+
+
+class Purchases(Columns):
+    purchases = rows(ListedPurchase)
+    next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Checkout(Columns):
+    checkout_id = Id()
+    user_id = Id()
+    tier = Text()
+    billing_interval = Text("month or year.")
+    status = Text("pending, open, complete, failed or expired.")
+    checkout_url = Text("Where the user pays.", allow_none=True)
+    stripe_checkout_session_id = Text(allow_none=True)
+    created_at = Time()
+    call_id = Id("The call to Stripe that it waits for.", allow_none=True)
+    replayed = Flag("Whether this key had recorded it before.", allow_none=True)
+
+
+class PortalSession(Columns):
+    url = Text("Where the portal is, for some minutes.")
+
+
+class Subscription(Columns):
+    user_id = Id()
+    stripe_subscription_id = Text(allow_none=True)
+    tier = Text()
+    next_tier = Text("The lower tier that begins with the next period.", allow_none=True)
+    billing_interval = Text("month or year.", allow_none=True)
+    status = Text("As Stripe names it: active, past_due, canceled and so on; none if there is none.")
+    cancel_at_period_end = Flag()
+    current_period_start = Time(allow_none=True)
+    current_period_end = Time(allow_none=True)
+    call_id = Id("The call to Stripe that it waits for.", allow_none=True)
+
+
+class AutoTopUp(Columns):
+    user_id = Id()
+    enabled = Flag("Whether it charges.")
+    threshold = Amount("It charges when fewer credits than these are available.", allow_none=True)
+    package = Text("What it buys.", allow_none=True)
+    monthly_cap = Amount("US dollars at most in a UTC calendar month.", allow_none=True)
+    spent_this_month = Amount("US dollars.", allow_none=True)
+    payment_method_id = Text("Null: the customer's default.", allow_none=True)
+    disabled_reason = Text("Why it was turned off; null if the user did it.", allow_none=True)
+    failures = Integer("Charges that failed since the last one that did not.", allow_none=True)
+    retry_after = Time("No charge before this time.", allow_none=True)
+    updated_at = Time(allow_none=True)
+
+
+class ReceivedEvent(Columns):
+    event_id = Text()
+    status = Text("pending, processed, ignored, or failed when it was given up.")
+
+
+class RefundResult(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    reason = Text("Always null.", allow_none=True)
+    refund_id = Id()
+    mode = Text("credits, money or both.")
+    status = Text("requested, pending, requires_action, succeeded, failed or canceled.")
+    amount = Amount("Credits, or US dollars.")
+    stripe_refund_id = Text(allow_none=True)
+    entry_no = Integer("The ledger entry that granted credits.", allow_none=True)
+    clawed = Amount("Credits taken back, because the payment had bought them.")
+    spent = Amount("Credits that were spent already and are let go.")
+    owed = Amount("Credits that were spent already and became debt.")
+    balance_after = Amount(allow_none=True)
+    action_id = Id("Its row in the admin log.", allow_none=True)
+    call_id = Id("The call to Stripe that it waits for.", allow_none=True)
+    replayed = Flag("Whether this key had done it before.")
+
+
+class Refund(Columns):
+    refund_id = Id()
+    user_id = Id("Null while the payment is not known.", allow_none=True)
+    mode = Text("credits, money or both.")
+    amount = Amount("Credits, or US dollars.")
+    amount_cents = Integer("Money, in cents.", allow_none=True)
+    payment_intent_id = Text(allow_none=True)
+    stripe_refund_id = Text(allow_none=True)
+    status = Text("requested, pending, requires_action, succeeded, failed or canceled.")
+    requested_by = Id("The admin; null if it was made at Stripe.", allow_none=True)
+    reason = Text(allow_none=True)
+    entry_no = Integer("The ledger entry that granted credits.", allow_none=True)
+    clawed = Amount("Credits taken back, because the payment had bought them.")
+    spent = Amount("Credits that were spent already and are let go.")
+    owed = Amount("Credits that were spent already and became debt.")
+    error = Text("Why it failed.", allow_none=True)
+    created_at = Time()
+    updated_at = Time()
+
+
+class Refunds(Columns):
+    refunds = rows(Refund)
+    next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Payment(Columns):
+    payment_intent_id = Text()
+    user_id = Id()
+    purchase_id = Id("What it paid; null for a subscription.", allow_none=True)
+    amount_cents = Integer("What was paid, in cents.")
+    currency = Text()
+    refunded_cents = Integer("What refunds took of it.")
+    lost_cents = Integer("What lost disputes took of it.")
+    disputed = Flag("Whether a dispute of it is open.")
+    bought = Amount("Credits that it bought.")
+    reclaimed = Amount("Credits that go back because the money did.")
+    clawed = Amount("The part of them that was taken back.")
+    owed = Amount("The part of them that became debt.")
+    created_at = Time()
+
+
+class PaymentList(Columns):
+    payments = rows(Payment)
+
+
+class StripeEvent(Columns):
+    event_id = Text()
+    type = Text()
+    status = Text("pending, processed, ignored, or failed when it was given up.")
+    attempts = Integer("How often applying it failed.")
+    error = Text("Why it failed last.", allow_none=True)
+    next_attempt_at = Time("When it is tried again.", allow_none=True)
+    emitted_at = Time("When Stripe says it happened.")
+    received_at = Time()
+    processed_at = Time(allow_none=True)
+    call_id = Id("Always null.", allow_none=True)
+
+
+class StripeEvents(Columns):
+    events = rows(StripeEvent)
 
 
 class Health(Columns):

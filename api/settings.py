@@ -1,11 +1,12 @@
 """What the environment says: the one place that reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 SECRET_BYTES = 32
 YES = {"1", "true", "yes", "on"}
+LIVE_KEYS = ("sk_live_", "rk_live_")
 
 
 class ConfigurationError(Exception):
@@ -27,6 +28,11 @@ class Settings:
     JWT_AUDIENCE, JWT_ISSUER    what `aud` and `iss` must be, several separated by commas; not checked by default.
     CORS_ORIGINS                origins whose pages may call the API, separated by commas; none by default.
     MAX_BODY_BYTES              the largest request body (2 MiB).
+    STRIPE_SECRET_KEY           the key of Stripe's API; without one there are no payments.
+    STRIPE_WEBHOOK_SECRET       what signs Stripe's events, several separated by commas while one is being replaced.
+    STRIPE_API_BASE             where a simulator of Stripe is; Stripe itself by default.
+    STRIPE_TIMEOUT              seconds to wait for Stripe's answer (20).
+    APP_URL                     where customers come back to from Stripe's pages (http://127.0.0.1:8000).
     """
 
     database_url: str
@@ -40,6 +46,11 @@ class Settings:
     issuers: tuple[str, ...]
     cors_origins: frozenset[str]
     max_body_bytes: int
+    stripe_key: str | None = field(repr=False)
+    stripe_webhook_secrets: tuple[str, ...] = field(repr=False)
+    stripe_api_base: str | None
+    stripe_timeout: float
+    app_url: str
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -68,6 +79,11 @@ class Settings:
             issuers=listed(environ.get("JWT_ISSUER")),
             cors_origins=frozenset(listed(environ.get("CORS_ORIGINS"))),
             max_body_bytes=int(number("MAX_BODY_BYTES", 2 * 1024 * 1024, 1)),
+            stripe_key=environ.get("STRIPE_SECRET_KEY") or None,
+            stripe_webhook_secrets=listed(environ.get("STRIPE_WEBHOOK_SECRET")),
+            stripe_api_base=environ.get("STRIPE_API_BASE") or None,
+            stripe_timeout=number("STRIPE_TIMEOUT", 20, 0.1),
+            app_url=(environ.get("APP_URL") or "http://127.0.0.1:8000").rstrip("/"),
         )
         if not settings.database_url:
             mistakes.append("DATABASE_URL must be set.")
@@ -82,9 +98,22 @@ class Settings:
             for origin in sorted(settings.cors_origins)
             if not is_origin(origin)
         ]
+        mistakes += payment_mistakes(settings, environ)
         if mistakes:
             raise ConfigurationError("\n".join(["The API cannot start.", *mistakes]))
         return settings
+
+
+def payment_mistakes(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """A live key moves money: nobody but Stripe gets to see it, and it needs everything that payments need."""
+    urls = {"APP_URL": settings.app_url, "STRIPE_API_BASE": settings.stripe_api_base}
+    mistakes = [f"{name} must be a URL such as https://app.example.com." for name, url in urls.items() if not_url(url)]
+    if (settings.stripe_key or "").startswith(LIVE_KEYS):
+        missing = [name for name in ("STRIPE_WEBHOOK_SECRET", "APP_URL") if not environ.get(name)]
+        mistakes += [f"{name} must be set with a live key of Stripe's." for name in missing]
+        if settings.stripe_api_base:
+            mistakes.append("STRIPE_API_BASE is for a simulator: it must not be set with a live key of Stripe's.")
+    return mistakes
 
 
 def listed(value: str | None) -> tuple[str, ...]:
@@ -94,3 +123,11 @@ def listed(value: str | None) -> tuple[str, ...]:
 def is_origin(text: str) -> bool:
     parts = urlsplit(text)
     return parts.scheme in ("http", "https") and bool(parts.netloc) and text == f"{parts.scheme}://{parts.netloc}"
+
+
+def not_url(text: str | None) -> bool:
+    """Whether it is there, and is no URL of the web."""
+    if text is None:
+        return False
+    parts = urlsplit(text)
+    return parts.scheme not in ("http", "https") or not parts.netloc

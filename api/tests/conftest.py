@@ -1,8 +1,10 @@
 """The app on a migrated database that the tests of a session share: every test has users of its own."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -14,13 +16,17 @@ import pytest
 from jsonschema import Draft202012Validator
 from psycopg.rows import namedtuple_row
 from werkzeug.exceptions import HTTPException
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from api import API, create_app
 from api.json import dumps, stored
 from scripts.pytest_billing import Database, databases
+from scripts.stripe_simulator import Simulator
 
 SECRET = "a secret for tests that is long enough to be accepted"
+WEBHOOK_SECRET = "whsec_of_the_tests"
+APP_URL = "https://shop.example.com/app"
 
 
 def token(*, secret: Any = SECRET, algorithm: str = "HS256", headers: dict | None = None, **claims: Any) -> str:
@@ -55,6 +61,9 @@ class Client:
 
     def get(self, path: str, **options: Any) -> "Answer":
         return self.send("GET", path, **options)
+
+    def put(self, path: str, body: Any = None, **options: Any) -> "Answer":
+        return self.send("PUT", path, body, **options)
 
     def post(self, path: str, body: Any = None, **options: Any) -> "Answer":
         return self.send("POST", path, body, **options)
@@ -120,6 +129,17 @@ def environment(database_url: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "JWT_SECRET": SECRET}
 
 
+def payments_at(simulator: Simulator) -> dict[str, str]:
+    """The settings of an app whose Stripe is the simulator."""
+    return {
+        "STRIPE_SECRET_KEY": "sk_test_of_the_tests",
+        "STRIPE_WEBHOOK_SECRET": f"whsec_of_yesterday, {WEBHOOK_SECRET}",
+        "STRIPE_API_BASE": simulator.url,
+        "STRIPE_TIMEOUT": "10",
+        "APP_URL": APP_URL,
+    }
+
+
 def make_app(database_url: str, **settings: str) -> API:
     return create_app(environment(database_url) | settings)
 
@@ -140,10 +160,46 @@ def db(shared_database: Database) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def app(shared_database: Database) -> Iterator[API]:
-    app = make_app(shared_database.url, CORS_ORIGINS="https://app.example.com, http://localhost:3000")
+def simulator() -> Iterator[Simulator]:
+    """Stripe, simulated, whose events go nowhere."""
+    with Simulator(webhook_secret=WEBHOOK_SECRET) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def app(shared_database: Database, simulator: Simulator) -> Iterator[API]:
+    origins = "https://app.example.com, http://localhost:3000"
+    app = make_app(shared_database.url, CORS_ORIGINS=origins, **payments_at(simulator))
     yield app
     app.extensions["database"].close()
+
+
+@pytest.fixture(scope="session")
+def served(app: API) -> Iterator[str]:
+    """The URL of the app on a real HTTP server."""
+    with served_at(app) as url:
+        yield url
+
+
+@contextmanager
+def served_at(app: API) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def stripe(simulator: Simulator, served: str) -> Iterator[Simulator]:
+    """Stripe, simulated, with nothing in it yet; it delivers its events to the app."""
+    simulator.reset()
+    simulator.settings(webhook_url=f"{served}/api/billing/v2/webhook")
+    yield simulator
+    simulator.clear_faults()
+    simulator.settings(webhook_url=None)
+    simulator.flush()  # What is on its way still asks for things.
+    simulator.reset()
 
 
 @pytest.fixture

@@ -428,7 +428,10 @@ def test_responses_have_exactly_the_columns_of_their_types(db: psycopg.Connectio
         "usage_bucket": schemas.UsageBucket, "grant_lot": schemas.GrantLot, "tier": schemas.Tier,
         "deduction": schemas.Deduction, "token_deduction": schemas.TokenDeduction, "hold_result": schemas.HoldResult,
         "hold": schemas.Hold, "admin_result": schemas.AdminResult, "admin_action": schemas.AdminAction,
-        "account_summary": schemas.AccountSummary,
+        "account_summary": schemas.AccountSummary, "package": schemas.Package, "purchase": schemas.Purchase,
+        "checkout": schemas.Checkout, "subscription": schemas.Subscription, "auto_top_up": schemas.AutoTopUp,
+        "refund_result": schemas.RefundResult, "refund": schemas.Refund, "payment": schemas.Payment,
+        "stripe_event": schemas.StripeEvent,
     }  # fmt: skip
     for name, schema in types.items():
         columns = db.execute(

@@ -6,6 +6,7 @@ from api.settings import ConfigurationError, Settings
 from api.tests.conftest import SECRET, Client
 
 GOOD = {"DATABASE_URL": "postgresql://127.0.0.1/x", "JWT_SECRET": SECRET}
+LIVE = {"STRIPE_SECRET_KEY": "rk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1", "APP_URL": "https://shop.example.com"}
 ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
 
 
@@ -22,6 +23,12 @@ ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
         ({"DATABASE_POOL_SIZE": "0.5"}, "DATABASE_POOL_SIZE"),
         ({"STATEMENT_TIMEOUT": "0"}, "STATEMENT_TIMEOUT"),
         ({"DATABASE_TIMEOUT": "nan"}, "DATABASE_TIMEOUT"),
+        ({"STRIPE_TIMEOUT": "0"}, "STRIPE_TIMEOUT"),
+        ({"STRIPE_API_BASE": "localhost:12111"}, "STRIPE_API_BASE must be a URL"),
+        ({"APP_URL": "shop.example.com"}, "APP_URL must be a URL"),
+        (LIVE | {"APP_URL": ""}, "APP_URL must be set"),
+        (LIVE | {"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET must be set"),
+        (LIVE | {"STRIPE_API_BASE": "http://127.0.0.1:12111"}, "STRIPE_API_BASE is for a simulator"),
     ],
 )
 def test_a_mistake_is_named(changes, message):
@@ -39,6 +46,16 @@ def test_what_is_empty_is_not_set():
     settings = Settings.read(GOOD | {"JWT_AUDIENCE": "", "CORS_ORIGINS": " , ", "MAX_BODY_BYTES": ""})
     assert (settings.audiences, settings.cors_origins, settings.max_body_bytes) == ((), frozenset(), 2097152)
     assert Settings.read(GOOD | {"JWT_SECRET": "ü" * 16}).jwt_secret == "ü" * 16
+
+
+def test_settings_of_payments():
+    settings = Settings.read(GOOD)
+    assert (settings.stripe_key, settings.stripe_webhook_secrets, settings.stripe_api_base) == (None, (), None)
+    assert settings.stripe_timeout == 20
+    live = Settings.read(
+        GOOD | LIVE | {"STRIPE_WEBHOOK_SECRET": "whsec_1, whsec_2", "APP_URL": "https://a.example.com/"}
+    )
+    assert (live.stripe_webhook_secrets, live.app_url) == (("whsec_1", "whsec_2"), "https://a.example.com")
 
 
 def test_configured_origins_may_call(client: Client, user):
