@@ -10,13 +10,13 @@ RUN    := .venv/bin/python -m
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench migrate psql config-diff config-apply config-pull lint format lock clean
+.PHONY: help run test bench migrate worker reconcile psql config-diff config-apply config-pull lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Options go through ARGS: make migrate ARGS=--dry-run, make test ARGS='--postgres 15 -- -k ledger'."
 
-run: $(VENV) ## Start database and API with demo accounts; Ctrl-C stops both
+run: $(VENV) ## Start database, API, worker and a Stripe to try out; Ctrl-C stops them
 	@$(RUN) scripts.run $(ARGS)
 
 test: $(VENV) ## Lint, then all tests on PostgreSQL 15 and 18
@@ -28,6 +28,12 @@ bench: $(VENV) ## Measure the hot paths on a scratch server; writes bench.json
 
 migrate: $(VENV) ## Apply migrations and functions to the database
 	@$(RUN) scripts.migrate $(ARGS)
+
+worker: $(VENV) ## Do what waits for Stripe: calls, events, automatic top-ups
+	@$(RUN) scripts.worker $(ARGS)
+
+reconcile: $(VENV) ## Compare payments, refunds, disputes, subscriptions with Stripe
+	@$(RUN) scripts.reconcile $(ARGS)
 
 psql: $(VENV) ## Open psql on the database
 	@$(RUN) scripts.servers psql $(ARGS)

@@ -41,7 +41,12 @@ def demo_id(name: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"https://demo.invalid/users/{name}")
 
 
-IDENTITIES = {"user": demo_id("ada"), "admin": demo_id("alan"), "super_admin": demo_id("katherine")}
+IDENTITIES = {
+    "user": demo_id("ada"),
+    "purchaser": demo_id("margaret"),  # the only one whose tier may buy credits
+    "admin": demo_id("alan"),
+    "super_admin": demo_id("katherine"),
+}
 
 
 class Past:
@@ -204,7 +209,7 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
 
 
 def seed(conn: psycopg.Connection, tell: Callable[[str], None] = print) -> dict[str, str]:
-    """Create the demo accounts unless they are there; returns the ids of a user, an admin and a super admin."""
+    """Create the demo accounts unless they are there; returns the ids of IDENTITIES by kind."""
     with conn.transaction():
         there = conn.execute(
             "select exists (select from billing.credit_accounts where user_id = %s)", [IDENTITIES["user"]]

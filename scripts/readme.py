@@ -1,15 +1,17 @@
-"""Write the parts of README.md that are generated: the table of SQL functions and that of the API's settings.
+"""Write the parts of README.md that are generated: the SQL functions, the API's settings, and Stripe's events.
 
     python -m scripts.readme            writes README.md
     python -m scripts.readme --check    exit code 1 when README.md is not what it would write
 
-The functions come from the catalogue of the database, the settings from the docstring of api.settings.Settings.
+The functions and the events come from the catalogue of the database, the settings from the docstring of
+api.settings.Settings.
 """
 
 import argparse
 import inspect
 import re
 import sys
+import textwrap
 
 import psycopg
 
@@ -17,7 +19,7 @@ from api.settings import Settings
 from scripts.servers import ROOT, ServerError, reachable_database
 
 README = ROOT / "README.md"
-AREAS = ("accounts", "ledger", "holds", "reads", "admin", "audit", "config")
+AREAS = ("accounts", "ledger", "holds", "payments", "reads", "admin", "audit", "config")
 
 CATALOGUE = """
     select p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), d.description,
@@ -63,6 +65,18 @@ def settings() -> str:
     return "\n".join(lines)
 
 
+def events(conn: psycopg.Connection) -> str:
+    """The types of events that Stripe is to send."""
+    query = "select prosrc from pg_proc where oid = 'billing_private.is_known_event(text)'::regprocedure"
+    row = conn.execute(query).fetchone()
+    assert row is not None
+    kinds: dict[str, list[str]] = {}
+    for event in re.findall(r"'([a-z_.]+)'", row[0]):
+        kinds.setdefault(event.partition(".")[0], []).append(event)
+    lines = [line for names in kinds.values() for line in textwrap.wrap(" ".join(names), 120)]
+    return "\n".join(["```", *lines, "```"])
+
+
 def fill(text: str, section: str, content: str) -> str:
     """The text with the content between the section's markers."""
     pattern = rf"(<!-- {section}: [^>]*-->\n).*?(<!-- /{section} -->)"
@@ -74,7 +88,8 @@ def fill(text: str, section: str, content: str) -> str:
 
 def rendered(conn: psycopg.Connection) -> str:
     """README.md as it should be."""
-    return fill(fill(README.read_text(), "functions", functions(conn)), "settings", settings())
+    text = fill(README.read_text(), "functions", functions(conn))
+    return fill(fill(text, "settings", settings()), "events", events(conn))
 
 
 def main() -> int:

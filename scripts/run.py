@@ -1,22 +1,26 @@
-"""Run the whole system on this machine: PostgreSQL, migrations, demo accounts, and the API under gunicorn.
+"""Run the whole system on this machine: PostgreSQL, migrations, demo accounts, the API under gunicorn, and the worker.
 
-    python -m scripts.run [--port PORT] [--demo]
+    python -m scripts.run [--port PORT] [--stripe-port PORT] [--demo]
 
 Without DATABASE_URL it is the embedded server in .run/. The database of a DATABASE_URL gets demo accounts only with
---demo. The secret of the tokens is JWT_SECRET, or one made up and kept in .run/; with JWT_JWKS_URL alone there is
-none, and no tokens are printed. Ctrl-C ends it all.
+--demo. Without STRIPE_SECRET_KEY a simulator stands in for Stripe, with its state in .run/. The secret of the tokens is
+JWT_SECRET, or one made up and kept in .run/; with JWT_JWKS_URL alone there is none, and no tokens are printed. Ctrl-C
+ends it all.
 """
 
 import argparse
+import hashlib
 import http.client
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import jwt
@@ -27,10 +31,20 @@ from scripts.migrate import MigrationError, describe, migrate
 from scripts.servers import ROOT, RUN, EmbeddedServer, ServerError, free_port, run_as
 
 DEFAULT_PORT = 8000
+STRIPE_PORT = 12111
+STRIPE_KEY = "sk_test_simulated"
 SECRET_FILE = RUN / "jwt.secret"
+WEBHOOK_SECRET_FILE = RUN / "stripe.webhook.secret"
 TOKEN_SECONDS = 30 * 24 * 3600
 # What `seed` returns an id for, and the name of the line with its token.
-TOKENS = {"admin": "ADMIN_TOKEN", "super_admin": "SUPER_ADMIN_TOKEN", "user": "USER_TOKEN"}
+TOKENS = {
+    "admin": "ADMIN_TOKEN",
+    "super_admin": "SUPER_ADMIN_TOKEN",
+    "user": "USER_TOKEN",
+    "purchaser": "PURCHASER_TOKEN",
+}
+
+Process = subprocess.Popen[bytes]
 
 
 def jwt_secret() -> str | None:
@@ -39,11 +53,16 @@ def jwt_secret() -> str | None:
         return os.environ["JWT_SECRET"]
     if os.environ.get("JWT_JWKS_URL"):
         return None
-    if not SECRET_FILE.exists():
+    return kept_secret(SECRET_FILE)
+
+
+def kept_secret(path: Path) -> str:
+    """A secret of our own, made up at its first use."""
+    if not path.exists():
         RUN.mkdir(exist_ok=True)
-        SECRET_FILE.touch(mode=0o600)
-        SECRET_FILE.write_text(secrets.token_hex(32) + "\n")
-    return SECRET_FILE.read_text().strip()
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32) + "\n")
+    return path.read_text().strip()
 
 
 def token(secret: str, **claims: str) -> str:
@@ -76,29 +95,89 @@ def prepare(url: str, *, demo: bool) -> Mapping[str, str]:
 
 
 @contextmanager
-def api(url: str, secret: str | None, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """gunicorn with the API, until the block ends."""
-    environment = os.environ | {"DATABASE_URL": url} | ({"JWT_SECRET": secret} if secret else {})
-    options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning"]
+def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Process]:
+    """A Python module with its options as a process, until the block ends."""
     process = subprocess.Popen(
         [
-            *run_as(None),  # a session of its own and no orphan: Ctrl-C is ours to pass on
-            *[sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket"],
-            *[*options, "api:create_app()"],
-        ],
+            *run_as(None),
+            sys.executable,
+            "-m",
+            *command,
+        ],  # a session of its own and no orphan: Ctrl-C is ours to pass on
         cwd=ROOT,
-        env=environment,
+        env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.terminate()  # gunicorn lets running requests end
+        process.terminate()  # gunicorn lets running requests end, and the worker the piece at hand
         process.wait(timeout=60)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], port: int, seconds: float = 30) -> None:
+@contextmanager
+def stripe_of(port: int, stripe_port: int) -> Iterator[tuple[Process | None, dict[str, str]]]:
+    """What the environment must say of payments, with a simulator behind it unless it has a key of Stripe's."""
+    ours = {} if os.environ.get("APP_URL") else {"APP_URL": f"http://127.0.0.1:{port}"}
+    # The simulator's own key stands in the environment of a terminal where our lines were pasted.
+    if os.environ.get("STRIPE_SECRET_KEY", "") not in ("", STRIPE_KEY):
+        yield None, ours
+        return
+    simulated = free_port(stripe_port)
+    ours |= {
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_API_BASE": f"http://127.0.0.1:{simulated}",
+        "STRIPE_WEBHOOK_SECRET": f"whsec_{kept_secret(WEBHOOK_SECRET_FILE)}",
+    }
+    command = [
+        "scripts.stripe_simulator",
+        "--port",
+        str(simulated),
+        "--state-file",
+        str(state_file(os.environ.get("DATABASE_URL"))),
+    ]
+    webhook = f"http://127.0.0.1:{port}/api/billing/v2/webhook"
+    print("Starting a simulator of Stripe ...", flush=True)
+    with running([*command, "--webhook-url", webhook], ours) as process:
+        wait_until_listening(process, simulated)
+        yield process, ours
+
+
+def state_file(url: str | None) -> Path:
+    """Where the simulator keeps what it knows: each database has a Stripe of its own; None is the embedded server."""
+    if not url:
+        return RUN / "stripe.json"
+    at = psycopg.conninfo.conninfo_to_dict(url)
+    place = f"{at.get('host')}:{at.get('port')}/{at.get('dbname')}"
+    return RUN / f"stripe-{hashlib.sha256(place.encode()).hexdigest()[:12]}.json"
+
+
+def wait_until_listening(process: Process, port: int, seconds: float = 30) -> None:
+    """Return when the simulator accepts connections; raises ServerError when it ends first, or takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if process.poll() is not None:
+            raise ServerError("The simulator of Stripe has ended before it was ready; its reason stands above.")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ServerError(f"The simulator of Stripe is not ready after {seconds:.0f} seconds.") from error
+        time.sleep(0.05)
+
+
+@contextmanager
+def api(environment: Mapping[str, str], port: int) -> Iterator[Process]:
+    """gunicorn with the API, until the block ends."""
+    options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning"]
+    bind = ["--bind", f"127.0.0.1:{port}", "--no-control-socket"]
+    with running(["gunicorn", *bind, *options, "api:create_app()"], environment) as process:
+        yield process
+
+
+def wait_until_ready(process: Process, port: int, seconds: float = 30) -> None:
     """Return when /readyz says yes; raises ServerError when the API ends first, or takes too long."""
     deadline = time.monotonic() + seconds
     status: int | None = None
@@ -118,12 +197,15 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, seconds: float
             connection.close()
 
 
-def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str]) -> None:
+def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str], environment: Mapping[str, str]) -> None:
     """Print where everything is, and lines to paste into another terminal."""
     base = f"http://127.0.0.1:{port}"
     at = psycopg.conninfo.conninfo_to_dict(url)
     print(f"\nAPI        {base}\nDocs       {base}/docs")
     print(f"Database   {at.get('dbname', '')} on {at.get('host', '')}:{at.get('port', 5432)}  (make psql)")
+    simulated = environment.get("STRIPE_API_BASE")
+    told = f"simulated at {simulated} (set STRIPE_SECRET_KEY for the real one)"
+    print(f"Stripe     {told if simulated else 'as STRIPE_SECRET_KEY says'}")
     print(f"\nexport API={base}")
     if secret is not None:
         for kind, name in TOKENS.items():
@@ -133,13 +215,25 @@ def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str]) -
     if "user" in ids:
         print(f"export USER_ID={ids['user']}")
         print('\ncurl -H "Authorization: Bearer $ADMIN_TOKEN" $API/api/admin/billing/user/$USER_ID/summary')
+    if "purchaser" in ids:
+        print("\n# Answers a checkout_url: open it in a browser, and pay.")
+        print(
+            'curl -X POST -H "Authorization: Bearer $PURCHASER_TOKEN" $API/api/billing/v2/purchase-credits '
+            """-d '{"package": "25"}'"""
+        )
+    if simulated:
+        print("\n# For make worker and make reconcile in another terminal.")
+        print(f"export STRIPE_SECRET_KEY={STRIPE_KEY} STRIPE_API_BASE={simulated}")
     print("\nCtrl-C stops it.", flush=True)
 
 
-def watch(process: subprocess.Popen[bytes]) -> None:
-    """Wait for as long as the API runs."""
-    code = process.wait()
-    raise ServerError(f"The API has ended by itself, with exit code {code}.")
+def watch(processes: Mapping[str, Process | None]) -> None:
+    """Wait for as long as all of them run; raises ServerError when one has ended."""
+    while True:
+        for name, process in processes.items():
+            if process is not None and process.poll() is not None:
+                raise ServerError(f"The {name} has ended by itself, with exit code {process.returncode}.")
+        time.sleep(0.2)
 
 
 def leave(signum: int, _: FrameType | None) -> None:
@@ -154,6 +248,9 @@ def leave(signum: int, _: FrameType | None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, help=f"of the API (default: {DEFAULT_PORT}, or the next free one)")
+    parser.add_argument(
+        "--stripe-port", type=int, default=STRIPE_PORT, help="of the simulator, or the next free one (%(default)s)"
+    )
     parser.add_argument("--demo", action="store_true", help="demo accounts also in the database of DATABASE_URL")
     arguments = parser.parse_args()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -166,11 +263,14 @@ def main() -> int:
             if arguments.port not in (None, port):
                 raise ServerError(f"Port {arguments.port} is in use.")
             secret = jwt_secret()
-            print("Starting the API ...", flush=True)
-            with api(url, secret, port) as process:
-                wait_until_ready(process, port)
-                introduce(url, port, secret, ids)
-                watch(process)
+            environment = {"DATABASE_URL": url} | ({"JWT_SECRET": secret} if secret else {})
+            with stripe_of(port, arguments.stripe_port) as (simulator, payments):
+                environment |= payments
+                print("Starting the API ...", flush=True)
+                with api(environment, port) as serving, running(["scripts.worker"], environment) as working:
+                    wait_until_ready(serving, port)
+                    introduce(url, port, secret, ids, environment)
+                    watch({"API": serving, "worker": working, "simulator of Stripe": simulator})
     except (MigrationError, ServerError) as error:
         print(error, file=sys.stderr)
     except psycopg.OperationalError as error:

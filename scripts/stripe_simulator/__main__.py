@@ -4,6 +4,7 @@ python -m scripts.stripe_simulator --port 12111 --webhook-url http://127.0.0.1:8
 """
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +18,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"on 127.0.0.1 (default: {DEFAULT_PORT})")
     parser.add_argument("--webhook-url", help="where events are delivered (default: nowhere)")
-    parser.add_argument("--webhook-secret", default="whsec_simulator", help="what signs them (default: %(default)s)")
+    parser.add_argument(
+        "--webhook-secret",
+        default=os.environ.get("STRIPE_WEBHOOK_SECRET") or "whsec_simulator",
+        help="what signs them (default: STRIPE_WEBHOOK_SECRET, or whsec_simulator)",
+    )
     parser.add_argument("--state-file", type=Path, help="keeps the state from one run to the next")
     arguments = parser.parse_args()
     simulator = Simulator(
