@@ -648,6 +648,22 @@ def test_a_subscription_that_ends(still):
     assert [row["status"] for row in state["subscriptions"]] == ["canceled"]
 
 
+def test_r11_an_upgrade_right_before_the_end(still):
+    """It was paid for, so its difference is granted, though the end may be heard of first."""
+
+    def tell(conn: psycopg.Connection) -> Story:
+        user, customer = subscriber(conn)
+        updated = "customer.subscription.updated"
+        return user, [
+            event(updated, stripe.subscription(customer, "tier_2_20")),
+            event(updated, stripe.subscription(customer, "tier_6_50")),
+            event("customer.subscription.deleted", stripe.subscription(customer, **DELETED)),
+        ]
+
+    state = same_in_every_order(still, tell, then=asked_at_the_end(DELETED))
+    assert (state["account"]["tier"], state["tier_grants"]) == ("free", {"2030-03": 55})
+
+
 def subscriber(conn: psycopg.Connection, tier: str = "tier_2_20") -> tuple[UUID, str]:
     """A user whose subscription was seen at Stripe."""
     user = conn.execute("select user_id from billing.open_account(gen_random_uuid(), 'free')").fetchone().user_id

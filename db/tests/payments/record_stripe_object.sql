@@ -7,6 +7,7 @@ create function does(p_object jsonb, p_seen_at timestamptz default null) returns
     'select billing.record_stripe_object(p_object, p_seen_at)';
 create function f() returns uuid immutable language sql as $$select md5('f')::uuid$$;
 create function g() returns uuid immutable language sql as $$select md5('g')::uuid$$;
+create function k() returns uuid immutable language sql as $$select md5('k')::uuid$$;
 create function h() returns uuid immutable language sql as $$select md5('h')::uuid$$;
 -- Balance, debt, status, and what the payment says: reclaimed, clawed, owed.
 create function stands(p_user_id uuid, p_intent_id text) returns text language sql as $$
@@ -407,6 +408,21 @@ select billing.release_hold(g(), hold_id) from billing.list_holds(g()) \g /dev/n
 select does(stripe_dispute('dp_g2', 'pi_g', 1000, 'lost')) \g /dev/null
 select is(
     stands(g(), 'pi_g'), '2 10 active | 10 0 10', 'what a hold had kept is not taken for debt when Stripe tells of it again'
+);
+
+-- Debt for one payment while another one comes back.
+
+select buys(k(), 10, 'pi_k') \g /dev/null
+select does(stripe_dispute('dp_k', 'pi_k', 1000, 'lost')) \g /dev/null
+select does(stripe_refund('re_k', 'pi_k', 300)) \g /dev/null
+select is(stands(k(), 'pi_k'), '0 0 active | 10 10 0', 'a refund of what was lost asks back no more');
+select buys(k(), 10, 'pi_k2') \g /dev/null
+select billing.deduct_credits(k(), 10) \g /dev/null
+select does(stripe_dispute('dp_k2', 'pi_k2', 1000, 'lost')) \g /dev/null
+select is(stands(k(), 'pi_k2'), '0 10 active | 10 0 10', 'what another one had bought is owed');
+select does(stripe_dispute('dp_k', 'pi_k', 1000, 'won'), '2025-03-12 12:01+00') \g /dev/null
+select is(
+    stands(k(), 'pi_k'), '0 3 active | 3 3 0', 'R28: the refund is not missed, and what stays repays the other debt'
 );
 
 -- What a frozen account misses.
