@@ -103,6 +103,8 @@ create unique index credit_purchases_idempotency
 create unique index credit_purchases_crossing
     on billing.credit_purchases (user_id, crossing_no) where crossing_no is not null;
 create index credit_purchases_by_user on billing.credit_purchases (user_id, purchase_id);
+create index credit_purchases_topping_up on billing.credit_purchases (user_id)
+    where kind = 'auto_top_up' and status in ('pending', 'open', 'processing');
 
 create table billing.billing_payments (
     payment_intent_id text primary key,
@@ -339,6 +341,7 @@ comment on column billing.stripe_events.next_attempt_at is 'When it is tried aga
 comment on column billing.stripe_events.emitted_at is 'When Stripe says it happened.';
 
 create index stripe_events_due on billing.stripe_events (next_attempt_at) where status = 'pending';
+create index stripe_events_received on billing.stripe_events (received_at desc, event_id);
 create index stripe_events_failed on billing.stripe_events (received_at) where status = 'failed';
 
 create table billing.stripe_calls (
@@ -409,8 +412,11 @@ create policy billing_auto_top_ups_own on billing.billing_auto_top_ups
 do $$
 begin
     if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        grant select on billing.credit_purchases, billing.billing_payments, billing.credit_refunds,
-            billing.billing_subscriptions, billing.billing_auto_top_ups to authenticated;
+        grant select on billing.credit_purchases, billing.billing_payments, billing.billing_subscriptions,
+            billing.billing_auto_top_ups to authenticated;
+        -- Who gave a refund, and why, is for the admins.
+        grant select (refund_id, user_id, mode, amount, amount_cents, payment_intent_id, status, entry_no, clawed,
+            spent, owed, created_at, updated_at) on billing.credit_refunds to authenticated;
     end if;
 end
 $$;

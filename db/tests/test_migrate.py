@@ -407,3 +407,22 @@ def test_an_installer_need_not_be_a_superuser(server):
             assert conn.execute("select count(*) from billing.list_tiers()").fetchone() == (8,)
     finally:
         managed.stop()
+
+
+def test_accounts_that_were_frozen_stay_frozen(empty_database):
+    """The payments' migration makes a reason of what was a status only: an admin's freeze."""
+    with empty_database.connect() as conn:
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            if path.name == "20250116000001_payments.sql":
+                conn.execute(
+                    """insert into billing.credit_accounts (user_id, tier, status, created_at, updated_at)
+                       select gen_random_uuid(), 'free', status, now(), now()
+                       from unnest(array['active', 'frozen', 'closed']) status"""
+                )
+            with conn.transaction(), conn.cursor(row_factory=scalar_row) as cursor:
+                cursor.execute(path.read_text())
+        freezes = conn.execute(
+            """select status, cause
+               from billing.credit_accounts left join billing.account_freezes using (user_id)"""
+        ).fetchall()
+    assert sorted(map(tuple, freezes), key=str) == [("active", None), ("closed", None), ("frozen", "admin")]

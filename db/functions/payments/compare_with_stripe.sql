@@ -1,6 +1,6 @@
--- p_objects is what Stripe lists for the window: payment intents, refunds, disputes and subscriptions. Payments,
--- refunds and disputes of ours from within the window must be among them, and so must every subscription that has not
--- ended. What was recorded in the last ten minutes before p_to may still be under way, and is not missed.
+-- p_objects is what Stripe lists for the window: payment intents, refunds, disputes and subscriptions. Payments, refunds
+-- and disputes of ours from within the window must be among them, and so must every subscription that has not ended.
+-- What was recorded in the last ten minutes may still be under way, and is not missed.
 -- Raises: UC400 invalid_request.
 create or replace function billing.compare_with_stripe(
     p_objects jsonb,
@@ -28,7 +28,9 @@ begin
         union all
         select * from billing_private.compare_subscriptions(p_objects)
         union all
-        select * from billing_private.missing_at_stripe(p_objects, p_from, p_to - interval '10 minutes')
+        select * from billing_private.missing_at_stripe(
+            p_objects, p_from, least(p_to, billing_private.clock() - interval '10 minutes')
+        )
         order by 1, 2, 4;
 end
 $$;

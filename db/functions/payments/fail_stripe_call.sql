@@ -18,7 +18,7 @@ begin
                 perform billing_private.move_purchase(v_id, 'failed', p_error => p_error);
             when 'checkout' then
                 update billing.billing_checkouts
-                set status = 'failed', error = p_error
+                set status = 'failed', error = left(p_error, 2000)
                 where checkout_id = v_id and status in ('pending', 'open');
             when 'refund' then
                 perform billing_private.fail_refund(v_id, p_error);

@@ -18,7 +18,16 @@ begin
         select t.*
         from billing.billing_auto_top_ups t
         join billing.credit_accounts a on a.user_id = t.user_id
-        where t.enabled and (a.balance - a.held < t.threshold or a.next_expiry_at <= v_now)
+        join billing.billing_tiers b on b.name = a.tier
+        where t.enabled
+            and a.status = 'active'
+            and b.can_purchase_credits
+            and coalesce(t.retry_after <= v_now, true)
+            and (a.balance - a.held < t.threshold or a.next_expiry_at <= v_now)
+            and not exists (
+                select from billing.credit_purchases p
+                where p.user_id = t.user_id and p.kind = 'auto_top_up' and p.status in ('pending', 'open', 'processing')
+            )
         order by t.user_id
     loop
         v_account := billing_private.settled_account(

@@ -1,4 +1,5 @@
--- For after a search at Stripe: what the earlier key was used for is not there.
+-- For after a search at Stripe: what the earlier key was used for is not there. A call that another search has renewed
+-- in the meantime keeps that key: it may be in use.
 -- Locks:  the call, until commit.
 -- Raises: UC404 call_not_found.
 create or replace function billing.renew_stripe_call(p_call_id uuid)
@@ -13,7 +14,9 @@ begin
     perform billing_private.read_stripe_call(p_call_id);
     update billing.stripe_calls
     set attempt = attempt + 1, uncertain = false, first_tried_at = v_now
-    where call_id = p_call_id and status = 'pending';
+    where call_id = p_call_id
+        and status = 'pending'
+        and (uncertain or first_tried_at < v_now - interval '23 hours');
     return billing_private.as_stripe_call(billing_private.read_stripe_call(p_call_id), v_now);
 end
 $$;

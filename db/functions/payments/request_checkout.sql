@@ -1,8 +1,8 @@
 -- One checkout is open at a time: an older one expires, here at once, and at Stripe when the new one is made.
 -- Locks:  the account row, until commit.
 -- Replay: the same key, tier and interval returns the first checkout with replayed = true.
--- Raises: UC400 invalid_request, UC404 account_not_found, unknown_tier, UC409 idempotency_key_reused,
---         subscription_exists, UC422 tier_not_for_sale, unknown_interval.
+-- Raises: UC400 invalid_request, UC404 account_not_found, unknown_tier, UC409 account_closed, change_pending,
+--         idempotency_key_reused, subscription_exists, UC422 tier_not_for_sale, unknown_interval.
 create or replace function billing.request_checkout(
     p_user_id         uuid,
     p_tier            text,
@@ -38,6 +38,7 @@ begin
         end if;
         return billing_private.as_checkout(v_checkout, true);
     end if;
+    perform billing_private.check_not_closed(v_account);
     perform billing_private.check_no_subscription(p_user_id);
     perform billing_private.expire_checkouts(p_user_id);
     v_now := greatest(billing_private.clock(), v_account.updated_at);

@@ -44,7 +44,9 @@ begin
     from billing.credit_refunds
     where user_id = p_user_id and idempotency_key = p_idempotency_key;
     if found then
-        return billing_private.replay_refund(v_refund, v_account, p_actor, p_amount, v_mode, p_payment_intent_id);
+        return billing_private.replay_refund(
+            v_refund, v_account, p_actor, p_amount, v_mode, p_payment_intent_id, p_owe_spent
+        );
     end if;
     v_now := greatest(billing_private.clock(), v_account.updated_at);
     v_account := billing_private.settle_account(v_account, v_now);

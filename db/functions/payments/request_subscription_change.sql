@@ -2,7 +2,7 @@
 -- tier counts and is charged at once, a lower one from the next billing period on; naming the present tier takes a
 -- lower one back. The answer's call_id is what is to be done at Stripe; none when everything is as wanted.
 -- Locks:  the account row, until commit.
--- Raises: UC400 invalid_request, UC404 account_not_found, subscription_not_found, unknown_tier, UC409 change_pending,
+-- Raises: UC400 invalid_request, UC404 account_not_found, subscription_not_found, unknown_tier, UC409 account_closed, change_pending,
 --         UC422 tier_not_for_sale.
 create or replace function billing.request_subscription_change(
     p_user_id uuid,
@@ -25,6 +25,9 @@ begin
         perform billing_private.raise_error('invalid_request', 'p_change must be cancel, reactivate or tier.');
     end if;
     v_account := billing_private.lock_account(p_user_id);
+    if p_change <> 'cancel' then
+        perform billing_private.check_not_closed(v_account);
+    end if;
     v_subscription := billing_private.live_subscription(p_user_id);
     v_request := billing_private.subscription_request(v_subscription, p_change, p_tier);
     select call_id, request::jsonb into v_call_id, v_pending

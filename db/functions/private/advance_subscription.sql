@@ -18,7 +18,8 @@ begin
         where stripe_subscription_id = p_subscription ->> 'id' and status not in ('canceled', 'incomplete_expired');
     elsif v_status in ('active', 'trialing') then
         update billing.billing_subscriptions s
-        set tier = p_tier, updated_at = p_now
+        -- The time of an end stays.
+        set tier = p_tier, updated_at = case s.status when 'canceled' then s.updated_at else p_now end
         where s.stripe_subscription_id = p_subscription ->> 'id'
             and s.status in ('active', 'trialing', 'canceled')
             and s.current_period_start = v_start

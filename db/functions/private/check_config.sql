@@ -20,6 +20,14 @@ begin
         if found then
             perform billing_private.raise_error('config_in_use', format('Accounts are on tier %s.', v_change.name));
         end if;
+        perform from billing.billing_subscriptions
+        where v_change.section = 'tiers'
+            and v_change.name in (tier, next_tier)
+            and status not in ('canceled', 'incomplete_expired')
+        limit 1;
+        if found then
+            perform billing_private.raise_error('config_in_use', format('Subscriptions pay for tier %s.', v_change.name));
+        end if;
         perform from billing.billing_auto_top_ups
         where v_change.section = 'packages' and package = v_change.name and enabled
         limit 1;

@@ -22,7 +22,7 @@ begin
         when p_purchase.purchase_id is null then null
         when p_purchase.user_id <> p_user_id then format('the purchase is of user %s', p_purchase.user_id)
         when p_payment.purchase_id <> p_purchase.purchase_id then format('it paid purchase %s', p_payment.purchase_id)
-        when p_purchase.stripe_payment_intent_id <> v_id
+        when p_purchase.status = 'paid' and p_purchase.stripe_payment_intent_id <> v_id
             then format('the purchase is paid by %s', p_purchase.stripe_payment_intent_id)
         when p_purchase.price_cents <> p_cents or p_currency is distinct from 'usd'
             then format('the price is %s usd', p_purchase.price_cents)

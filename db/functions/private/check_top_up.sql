@@ -19,15 +19,16 @@ begin
     perform billing_private.check_texts(p_reference_id => p_top_up.payment_method_id);
     perform billing_private.check_amount(p_top_up.threshold);
     perform billing_private.check_amount(p_top_up.monthly_cap);
-    if v_price is null then
+    if not p_top_up.enabled then
+        return;
+    elsif v_price is null then
         perform billing_private.raise_error('unknown_package', format('There is no package %L.', p_top_up.package));
     elsif p_top_up.monthly_cap * 100 < v_price then
         perform billing_private.raise_error('amount_out_of_range', format(
             'The monthly cap of %s does not cover one package %s.', p_top_up.monthly_cap, p_top_up.package
         ));
-    elsif p_top_up.enabled then
-        perform billing_private.check_may_purchase(p_account);
     end if;
+    perform billing_private.check_may_purchase(p_account);
 end
 $$;
 

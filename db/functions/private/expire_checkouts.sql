@@ -11,7 +11,9 @@ begin
         from billing.billing_checkouts
         where user_id = p_user_id and status in ('pending', 'open')
     loop
-        update billing.billing_checkouts set status = 'expired' where checkout_id = v_checkout_id;
+        update billing.billing_checkouts
+        set status = 'expired'
+        where checkout_id = v_checkout_id and status in ('pending', 'open');
         perform billing_private.end_stripe_call(
             billing_private.pending_call('checkout', v_checkout_id::text), 'failed', 'superseded'
         );

@@ -9,7 +9,7 @@ declare
     v_now     timestamptz := greatest(billing_private.clock(), v_account.updated_at);
 begin
     update billing.credit_refunds
-    set status = 'failed', error = p_error, updated_at = v_now
+    set status = 'failed', error = left(p_error, 2000), updated_at = v_now
     where refund_id = p_refund_id and status = 'requested';
     if found then
         v_account := billing_private.settle_account(v_account, v_now);

@@ -14,7 +14,7 @@ declare
     v_now     timestamptz := greatest(billing_private.clock(), v_account.updated_at);
 begin
     update billing.credit_purchases
-    set status = 'failed', error = p_error
+    set status = 'failed', error = left(p_error, 2000)
     where purchase_id = p_purchase.purchase_id and status in ('pending', 'open', 'processing');
     if found then
         update billing.billing_auto_top_ups

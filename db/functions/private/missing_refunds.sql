@@ -9,10 +9,14 @@ declare
     v_user_id   uuid := (
         select user_id from billing.billing_payments where payment_intent_id = p_charge ->> 'payment_intent'
     );
-    v_money     record;
+    v_known     bigint := (
+        select coalesce(sum(amount_cents), 0)::bigint
+        from billing.credit_refunds
+        where payment_intent_id = p_charge ->> 'payment_intent' and stripe_refund_id is not null
+            and status not in ('failed', 'canceled')
+    );
 begin
-    select * into v_money from billing_private.money_back(v_intent_id);
-    if v_user_id is null or v_money.refunded >= (p_charge ->> 'amount_refunded')::bigint then
+    if v_user_id is null or v_known >= (p_charge ->> 'amount_refunded')::bigint then
         return null;
     end if;
     return billing_private.queue_stripe_call(

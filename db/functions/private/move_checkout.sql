@@ -1,3 +1,4 @@
+-- Locks:  the account, the checkout, until commit.
 -- Raises: UC404 checkout_not_found.
 create or replace function billing_private.move_checkout(p_checkout_id uuid, p_session jsonb)
 returns void
@@ -8,6 +9,7 @@ declare
     v_now            timestamptz := billing_private.clock();
     v_checkout       billing.billing_checkouts := billing_private.read_checkout(p_checkout_id);
 begin
+    perform billing_private.lock_account(v_checkout.user_id);
     update billing.billing_checkouts
     set status = case
             when array_position(v_ranks, p_session ->> 'status') > array_position(v_ranks, status)

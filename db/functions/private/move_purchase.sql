@@ -22,7 +22,7 @@ begin
         stripe_checkout_session_id = coalesce(stripe_checkout_session_id, p_session_id),
         checkout_url = coalesce(checkout_url, p_url),
         stripe_payment_intent_id = coalesce(stripe_payment_intent_id, p_payment_intent_id),
-        error = coalesce(p_error, error)
+        error = coalesce(left(p_error, 2000), error)
     where purchase_id = p_purchase_id;
 end
 $$;

@@ -12,7 +12,10 @@ begin
         insert into billing.account_freezes (user_id, cause, created_at)
         values (p_account.user_id, 'admin', p_now)
         on conflict do nothing;
-    elsif p_status = 'active' then
+        perform billing_private.drop_top_ups(p_account.user_id, 'account frozen');
+    elsif p_status = 'closed' then
+        perform billing_private.drop_top_ups(p_account.user_id, 'account closed');
+    else
         delete from billing.account_freezes where user_id = p_account.user_id and cause = 'admin';
     end if;
     if p_account.status = 'closed' and p_status <> 'closed' then

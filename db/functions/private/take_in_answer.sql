@@ -1,4 +1,4 @@
--- Raises: UC404 purchase_not_found, customer_not_found, account_not_found, unknown_tier, UC409 payment_mismatch.
+-- Raises: UC400 invalid_request, UC404 purchase_not_found, customer_not_found, account_not_found, unknown_tier, UC409 payment_mismatch.
 create or replace function billing_private.take_in_answer(p_call billing.stripe_calls, p_object jsonb)
 returns void
 language plpgsql
@@ -19,6 +19,11 @@ begin
     end if;
     case p_call.kind
         when 'customer' then
+            if billing_private.user_of_customer(p_object ->> 'id') <> p_call.user_id then
+                perform billing_private.raise_error('payment_mismatch', format(
+                    'Customer %s is another user''s.', p_object ->> 'id'
+                ));
+            end if;
             update billing.billing_customers
             set stripe_customer_id = p_object ->> 'id'
             where user_id = p_call.user_id and stripe_customer_id is null;
@@ -28,11 +33,23 @@ begin
             perform billing_private.take_in_refund(p_object, p_call.subject_id::uuid);
         when 'top_up' then
             perform billing_private.take_in_intent(p_object);
+            -- Nobody is there to do what else the payment may ask for.
+            if p_object ->> 'status' not in ('succeeded', 'processing') then
+                perform billing_private.fail_top_up(
+                    billing_private.read_purchase(p_call.subject_id::uuid), 'authentication_required',
+                    format('Payment %s is %s.', p_object ->> 'id', p_object ->> 'status')
+                );
+            end if;
         when 'subscription' then
             perform billing_private.take_in_subscription(p_object, v_seen_at);
         when 'subscriptions' then
             for v_object in select value from jsonb_array_elements(p_object -> 'data') loop
-                perform billing_private.take_in_subscription(v_object, v_seen_at);
+                -- One that pays for no tier keeps none of the others waiting; its own events tell of it.
+                if billing_private.tier_of_price(v_object #> '{items,data,0,price}') is not null
+                    or v_object ->> 'status' in ('canceled', 'incomplete_expired')
+                then
+                    perform billing_private.take_in_subscription(v_object, v_seen_at);
+                end if;
             end loop;
         when 'payment' then
             if jsonb_typeof(p_object -> 'payment_intent') = 'object' then

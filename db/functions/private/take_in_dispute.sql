@@ -1,5 +1,6 @@
 -- A status only moves forward. Of two ends, the one that Stripe told later counts.
--- Locks: the payment's id, the account, the dispute, the payment, until commit.
+-- Locks:  the payment's id, the account, the dispute, the payment, until commit.
+-- Raises: UC400 invalid_request.
 create or replace function billing_private.take_in_dispute(p_dispute jsonb, p_seen_at timestamptz)
 returns boolean
 language plpgsql
@@ -19,6 +20,7 @@ begin
     if v_intent_id is null then
         return false;
     end if;
+    perform billing_private.check_stripe_object(p_dispute, '{id, status}', '{amount, created}');
     perform billing_private.lock_intent(v_intent_id);
     v_user_id := (select user_id from billing.billing_payments where payment_intent_id = v_intent_id);
     if v_user_id is not null then

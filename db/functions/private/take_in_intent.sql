@@ -1,6 +1,6 @@
 -- A PaymentIntent that names no purchase is of a subscription, or none of ours.
 -- Locks:  the payment's id, the account, and what it changes, until commit.
--- Raises: UC404 purchase_not_found, account_not_found, UC409 payment_mismatch.
+-- Raises: UC400 invalid_request, UC404 purchase_not_found, account_not_found, UC409 payment_mismatch.
 create or replace function billing_private.take_in_intent(p_intent jsonb)
 returns boolean
 language plpgsql
@@ -12,6 +12,7 @@ declare
     v_purchase    billing.credit_purchases;
     v_user_id     uuid;
 begin
+    perform billing_private.check_stripe_object(p_intent, '{id, status}', '{created}');
     if v_purchase_id is not null then
         v_purchase := billing_private.read_purchase(v_purchase_id);
     end if;
@@ -22,6 +23,7 @@ begin
     perform billing_private.lock_intent(v_id);
     perform billing_private.lock_account(v_user_id);
     if v_status = 'succeeded' then
+        perform billing_private.check_stripe_object(p_intent, '{currency}', '{amount_received}');
         perform billing_private.book_payment(
             v_user_id, v_purchase_id, v_id, (p_intent ->> 'amount_received')::bigint, p_intent ->> 'currency',
             p_intent ->> 'customer', to_timestamp((p_intent ->> 'created')::bigint)

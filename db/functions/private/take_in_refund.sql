@@ -1,7 +1,7 @@
 -- A status only moves forward: pending, succeeded, and failed, which may follow even days after success. A failure that
 -- Stripe has not told is only our own view of it: what Stripe tells counts.
 -- Locks:  the payment's id, the account, the refund, the payment, until commit.
--- Raises: UC409 payment_mismatch.
+-- Raises: UC400 invalid_request, UC409 payment_mismatch.
 create or replace function billing_private.take_in_refund(p_refund jsonb, p_refund_id uuid default null)
 returns uuid
 language plpgsql
@@ -17,6 +17,7 @@ begin
     if p_refund ->> 'payment_intent' is null and p_refund_id is null then
         return null;
     end if;
+    perform billing_private.check_stripe_object(p_refund, '{id}', '{amount}');
     perform billing_private.lock_intent(p_refund ->> 'payment_intent');
     v_user_id := (
         select user_id from billing.billing_payments where payment_intent_id = p_refund ->> 'payment_intent'
@@ -26,7 +27,8 @@ begin
         v_now := greatest(v_now, v_account.updated_at);
     end if;
     v_refund := billing_private.known_refund(
-        p_refund, coalesce(p_refund_id, billing_private.as_uuid(p_refund #>> '{metadata,refund_id}')), v_now
+        p_refund, coalesce(p_refund_id, billing_private.as_uuid(p_refund #>> '{metadata,refund_id}')),
+        p_refund_id is not null, v_now
     );
     if v_refund.refund_id <> p_refund_id then
         perform billing_private.raise_error('payment_mismatch', format(

@@ -2,7 +2,7 @@
 -- be late: it raises the tier within the period that stands here, or ends what has ended, which is right in any order,
 -- and nothing else. A subscription to something else than a tier, which did not begin here, is none of ours.
 -- Locks:  the account, the subscription, until commit.
--- Raises: UC404 customer_not_found, account_not_found, unknown_tier.
+-- Raises: UC400 invalid_request, UC404 customer_not_found, account_not_found, unknown_tier.
 create or replace function billing_private.take_in_subscription(p_subscription jsonb, p_seen_at timestamptz)
 returns uuid
 language plpgsql
@@ -16,7 +16,20 @@ declare
     v_before  record;
     v_after   record;
 begin
-    if v_tier is null and p_subscription #> '{metadata,checkout_id}' is null and not exists (
+    perform billing_private.check_stripe_object(
+        p_subscription,
+        '{id, status, customer, "items,data,0,id", "items,data,0,price,id"}',
+        '{created, "items,data,0,current_period_start", "items,data,0,current_period_end"}'
+    );
+    -- What has ended needs no tier of today: what stands here is what it was.
+    if p_subscription ->> 'status' in ('canceled', 'incomplete_expired') then
+        v_tier := coalesce(v_tier, (
+            select tier from billing.billing_subscriptions where stripe_subscription_id = p_subscription ->> 'id'
+        ));
+    end if;
+    if v_tier is null and p_subscription ->> 'status' in ('canceled', 'incomplete_expired') then
+        return null;
+    elsif v_tier is null and p_subscription #> '{metadata,checkout_id}' is null and not exists (
         select from billing.billing_subscriptions where stripe_subscription_id = p_subscription ->> 'id'
     ) then
         return null;
@@ -43,10 +56,13 @@ begin
         v_account := billing_private.settle_account(v_account, v_now);
         perform billing_private.follow_subscription(
             v_account, v_now, v_before.tier, v_after.tier,
-            v_before.paused and v_before.subscription_id is distinct from v_after.subscription_id
+            v_before.paused and (
+                v_before.subscription_id is distinct from v_after.subscription_id
+                or v_before.status in ('unpaid', 'paused')
+            )
         );
     elsif v_late and v_account.status <> 'closed' then
-        perform billing_private.grant_late_upgrade(v_account, v_now, v_tier);
+        perform billing_private.grant_late_upgrade(v_account, v_now, v_tier, p_subscription ->> 'id');
     end if;
     return v_user_id;
 end

@@ -7,7 +7,7 @@ begin
     return (
         select name
         from billing.billing_tiers
-        where name = coalesce(
+        where p_price #>> '{recurring,interval}' in ('month', 'year') and name = coalesce(
             p_price #>> '{metadata,tier}',
             substring(p_price ->> 'lookup_key' from '^credit_billing_(.+)_(?:month|year)$')
         )
@@ -16,5 +16,5 @@ end
 $$;
 
 comment on function billing_private.tier_of_price(jsonb) is
-    'The tier that a price at Stripe pays for, by its metadata or its lookup_key; null: of none.';
+    'The tier that a monthly or yearly price at Stripe pays for, by its metadata or its lookup_key; null: of none.';
 revoke all on function billing_private.tier_of_price(jsonb) from public;

@@ -96,6 +96,16 @@ select throws_ok(
     format('select billing.apply_config(%L, true)', billing.get_config() #- '{tiers,tier_2_20}'), 'UC409', 'config_in_use',
     'a tier with accounts is not removed, not even by force'
 );
+insert into billing.billing_subscriptions (
+    stripe_subscription_id, user_id, tier, next_tier, billing_interval, status, current_period_start,
+    current_period_end, stripe_item_id, stripe_price_id, synced_at, created_at, updated_at
+)
+values ('sub_1', a(), 'tier_125_800', 'tier_25_200', 'month', 'past_due', now(), now(), 'si_1', 'price_1', now(), now(), now());
+select throws_ok(
+    format('select billing.apply_config(%L, true)', billing.get_config() #- array['tiers', tier]), 'UC409',
+    'config_in_use', 'nor a tier that a subscription pays for: ' || tier
+)
+from unnest(array['tier_125_800', 'tier_25_200']) tier;
 insert into billing.billing_auto_top_ups (user_id, enabled, threshold, package, monthly_cap, updated_at)
 values (a(), true, 1, '25', 100, now()), (b(), false, 1, '50', 100, now());
 select throws_ok(

@@ -287,6 +287,11 @@ select told('tier_25_200') \g /dev/null
 select told('tier_25_200') \g /dev/null
 select is(has(), 'free 105 none', 'but an upgrade that was paid for is granted, once, when it is heard of late');
 
+set local tap.now = '2025-04-01 00:10+00';
+select told('tier_125_800') \g /dev/null
+select is(has(), 'free 0 none', 'it is one of the month in which the subscription ended');
+set local tap.now = '2025-04-02 00:00+00';
+
 -- A checkout.
 
 select checkout_id as checkout from billing.request_checkout(c(), 'tier_2_20') \gset
@@ -299,7 +304,11 @@ select is(
 );
 select is((billing.get_checkout(c(), :'checkout')).status, 'complete', 'and tells it');
 select is((billing.get_account(c())).tier, 'free', 'before that nothing is granted');
-select billing.claim_stripe_call(call_id)
+select throws_ok(
+    $$select billing.request_checkout(c(), 'tier_6_50')$$, 'UC409', 'change_pending',
+    'nor can another one be bought until it was read'
+);
+select billing.finish_stripe_call(call_id, '{"data": []}')
 from billing.stripe_calls where user_id = c() and kind = 'subscriptions' \g /dev/null
 select checkout_id as left from billing.request_checkout(c(), 'tier_6_50') \gset
 select is(

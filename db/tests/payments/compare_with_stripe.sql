@@ -10,11 +10,19 @@ create function at_stripe(p_object jsonb) returns void language sql as $$
 $$;
 create function both_tell(p_object jsonb) returns void language sql as
 'select at_stripe(p_object); select billing.record_stripe_object(p_object)';
--- Of the three days around now.
-create function compared() returns setof billing.difference language sql as $$
-    select d.* from billing.compare_with_stripe(
-        (select coalesce(jsonb_agg(object order by id), '[]') from theirs), '2025-03-09 00:00+00', '2025-03-12 00:00+00'
-    ) d
+-- Of three days, in the middle of the last one.
+create function compared() returns setof billing.difference language plpgsql as $$
+declare
+    v_now text := current_setting('tap.now');
+begin
+    perform set_config('tap.now', '2025-03-11 12:00+00', true);
+    return query
+        select d.* from billing.compare_with_stripe(
+            (select coalesce(jsonb_agg(object order by id), '[]') from theirs),
+            '2025-03-09 00:00+00', '2025-03-12 00:00+00'
+        ) d;
+    perform set_config('tap.now', v_now, true);
+end
 $$;
 create function differs(p_kind text, p_id text, p_user uuid, p_problem text, p_ours text, p_theirs text, p_fixable boolean)
 returns text language sql as $$
@@ -106,9 +114,9 @@ delete from theirs where id = 'pi_s';
 select differs('payment', 'pi_s', a(), 'payment_not_at_stripe', '2000 usd', 'nothing', false);
 update billing.billing_payments set created_at = '2025-03-08 23:59:59+00' where payment_intent_id = 'pi_s';
 select same('what is from before the window is not missed');
-update billing.billing_payments set created_at = '2025-03-11 23:50+00' where payment_intent_id = 'pi_s';
-select same('nor what is from its last ten minutes');
-update billing.billing_payments set created_at = '2025-03-11 23:49:59+00' where payment_intent_id = 'pi_s';
+update billing.billing_payments set created_at = '2025-03-11 11:50+00' where payment_intent_id = 'pi_s';
+select same('nor what is from the last ten minutes');
+update billing.billing_payments set created_at = '2025-03-11 11:49:59+00' where payment_intent_id = 'pi_s';
 select is((select problem from compared()), 'payment_not_at_stripe', 'which what is older is');
 update billing.billing_payments set created_at = '2025-03-09 00:00+00' where payment_intent_id = 'pi_s';
 select is((select problem from compared()), 'payment_not_at_stripe', 'from the beginning of the window on');

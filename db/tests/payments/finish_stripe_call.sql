@@ -134,11 +134,15 @@ select refuses(
 select refuses(
     'subscriptions', list(
         stripe_subscription('sub_a', 'cus_a', 'tier_6_50'),
-        stripe_subscription('sub_gold', 'cus_a', 'gold') || '{"metadata": {"checkout_id": "c"}}'
+        stripe_subscription('sub_half', 'cus_a', 'tier_6_50') #- '{items,data,0,current_period_end}'
     ),
-    'UC404', 'unknown_tier'
+    'UC400', 'invalid_request'
 );
 select refuses('subscriptions', list(stripe_subscription('sub_g', 'cus_gone', 'tier_6_50')), 'UC404', 'account_not_found');
+create function newcomer() returns uuid immutable language sql as $$select md5('newcomer')::uuid$$;
+select billing.open_account(newcomer()) \g /dev/null
+select billing.request_customer(newcomer()) \g /dev/null
+select refuses('customer', '{"object": "customer", "id": "cus_a"}', 'UC409', 'payment_mismatch');
 select throws_ok(
     format('select billing.finish_stripe_call(%L, ''{}'')', call), 'UC404', 'call_not_found', 'call_not_found'
 )
@@ -404,6 +408,42 @@ select is((billing.get_account(y())).tier, 'tier_2_20', 'its year is paid to its
 select sync(y(), stripe_subscription('sub_y', 'cus_y', 'free', 'active', '2027-03-02 00:00+00', '2027-04-02 00:00+00'))
 \g /dev/null
 select is((billing.get_account(y())).tier, 'free', 'unless a change of interval begins a new period');
+
+-- A tier that is sold no more.
+
+set local tap.now = '2026-05-01 00:00+00';
+create function zed() returns uuid immutable language sql as $$select md5('zed')::uuid$$;
+insert into billing.billing_tiers (name, display_name, monthly_credits, price_cents, rank) values ('retired', 'R', 9, 900, 9);
+select billing.open_account(zed()) \g /dev/null
+select customer(zed(), 'cus_zed') \g /dev/null
+select sync(zed(), stripe_subscription('sub_zed', 'cus_zed', 'retired')) \g /dev/null
+select billing.change_tier(chief(), zed(), 'free', 'r') \g /dev/null
+delete from billing.billing_tiers where name = 'retired';
+select sync(
+    zed(), stripe_subscription('sub_zed', 'cus_zed', 'retired'), stripe_subscription('sub_zed2', 'cus_zed', 'tier_2_20')
+) \g /dev/null
+select is((billing.get_account(zed())).tier, 'tier_2_20', 'a subscription to it keeps none of the others waiting');
+select sync(zed(), stripe_subscription('sub_zed', 'cus_zed', 'retired', 'canceled')) \g /dev/null
+select is(
+    (select status from billing.billing_subscriptions where stripe_subscription_id = 'sub_zed'), 'canceled', 'and can end'
+);
+select sync(zed(), jsonb_set(
+    stripe_subscription('sub_week', 'cus_zed', 'tier_6_50'), '{items,data,0,price,recurring,interval}', '"week"'
+)) \g /dev/null
+select is((billing.get_account(zed())).tier, 'tier_2_20', 'a price by the week is of no tier');
+
+-- What was not even charged is not granted when it goes on.
+
+create function wed() returns uuid immutable language sql as $$select md5('wed')::uuid$$;
+insert into billing.billing_tiers (name, display_name, monthly_credits, price_cents, rank) values ('lasting', 'L', 9, 900, 9);
+select billing.open_account(wed()) \g /dev/null
+select customer(wed(), 'cus_wed') \g /dev/null
+select sync(wed(), stripe_subscription('sub_wed', 'cus_wed', 'lasting')) \g /dev/null
+select sync(wed(), stripe_subscription('sub_wed', 'cus_wed', 'lasting', 'unpaid')) \g /dev/null
+set local tap.now = '2026-09-10 00:00+00';
+select look(wed()) \g /dev/null
+select sync(wed(), stripe_subscription('sub_wed', 'cus_wed', 'lasting')) \g /dev/null
+select is(has(wed()), 'lasting 13: 5 4 9', 'months in which it was unpaid are forfeited, this one is granted');
 
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 

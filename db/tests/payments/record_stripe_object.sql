@@ -8,6 +8,7 @@ create function does(p_object jsonb, p_seen_at timestamptz default null) returns
 create function f() returns uuid immutable language sql as $$select md5('f')::uuid$$;
 create function g() returns uuid immutable language sql as $$select md5('g')::uuid$$;
 create function k() returns uuid immutable language sql as $$select md5('k')::uuid$$;
+create function l() returns uuid immutable language sql as $$select md5('l')::uuid$$;
 create function h() returns uuid immutable language sql as $$select md5('h')::uuid$$;
 -- Balance, debt, status, and what the payment says: reclaimed, clawed, owed.
 create function stands(p_user_id uuid, p_intent_id text) returns text language sql as $$
@@ -425,6 +426,17 @@ select is(
     stands(k(), 'pi_k'), '0 3 active | 3 3 0', 'R28: the refund is not missed, and what stays repays the other debt'
 );
 
+-- Two refunds at Stripe that name one of ours.
+
+select buys(l(), 10, 'pi_l') \g /dev/null
+select refund_id as ours from billing.request_refund(chief(), l(), 3, 'r', true, 'pi_l') \gset
+select does(stripe_refund('re_l1', 'pi_l', 300, :'ours')) \g /dev/null
+select does(stripe_refund('re_l2', 'pi_l', 300, :'ours')) \g /dev/null
+select is(stands(l(), 'pi_l'), '4 0 active | 6 6 0', 'both have paid money back, so both count');
+select is(
+    (billing.request_refund(chief(), l(), 5, 'r', true, 'pi_l')).reason, 'refund_exceeds_payment', 'and no more goes'
+);
+
 -- What a frozen account misses.
 
 reset role;
@@ -463,6 +475,14 @@ cross join lateral (values
     ('[]', 'UC400', 'invalid_request', 'no object'),
     ('"refund"', 'UC400', 'invalid_request', 'the name of a kind'),
     ('{"object": "charge", "id": "ch_1"}', 'UC400', 'invalid_request', 'a kind that we do not take in'),
+    ('{"object": "payment_intent"}', 'UC400', 'invalid_request', 'a payment that tells nothing'),
+    (stripe_intent('pi_9', 1000, open) - 'amount_received', 'UC400', 'invalid_request', 'nor how much'),
+    (stripe_intent('pi_9', 1000, open) || '{"amount_received": "x"}', 'UC400', 'invalid_request', 'or no number'),
+    (stripe_intent('pi_9', 1000, open) || '{"amount_received": 1e30}', 'UC400', 'invalid_request', 'or a huge one'),
+    (stripe_session('cs_9', open, 1000, null), 'UC400', 'invalid_request', 'a session that was paid by nothing'),
+    ('{"object": "refund", "id": "re_9", "payment_intent": "pi_e"}', 'UC400', 'invalid_request', 'a refund of nothing'),
+    ('{"object": "dispute", "id": "dp_9", "payment_intent": "pi_e"}', 'UC400', 'invalid_request', 'a dispute of nothing'),
+    ('{"object": "subscription"}', 'UC400', 'invalid_request', 'a subscription to nothing'),
     (stripe_intent('pi_9', 1000, a()), 'UC404', 'purchase_not_found', 'a payment of no purchase'),
     (stripe_intent('pi_9', 1000, a(), 'processing'), 'UC404', 'purchase_not_found', 'also while it is on its way'),
     (stripe_session('cs_9', a(), 1000, 'pi_9'), 'UC404', 'purchase_not_found', 'a session of no purchase'),

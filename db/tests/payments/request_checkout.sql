@@ -135,5 +135,11 @@ select is(
     states(), 'first expired failed superseded, second expired done, third pending pending', 'a refusal changes nothing'
 );
 
+select billing.set_account_status(chief(), b(), 'closed', 'r')
+from billing.bootstrap_super_admin(chief()), billing.open_account(b()) \g /dev/null
+select throws_ok(
+    'select billing.request_checkout(b(), ''tier_2_20'')', 'UC409', 'account_closed', 'a closed account buys nothing'
+);
+
 select * from finish();
 rollback;

@@ -163,7 +163,7 @@ select throws_ok('select does(b(), ' || arguments || ', p_key => ''key'')', 'UC4
 from (values
     ('5, ''pi_1''', 'another amount is another request'), ('4', 'credits are not money'),
     ('4, ''pi_1'', p_both => true', 'nor are both'), ('4, ''pi_2''', 'another payment too'),
-    ('4, ''pi_1'', p_actor => admin()', 'another admin too')
+    ('4, ''pi_1'', p_owe => true', 'so is debt for what was spent'), ('4, ''pi_1'', p_actor => admin()', 'another admin too')
 ) c (arguments, difference);
 select is(
     (billing.finish_refund((select refund_id from money), stripe_refund('re_1', 'pi_1', 400))).status, 'succeeded',

@@ -62,7 +62,6 @@ select throws_ok('select billing.set_auto_top_up(' || arguments || ')', code, na
 from (values
     ('null, true, 1, ''10'', 10', 'UC400', 'invalid_request'),
     ('a(), null', 'UC400', 'invalid_request'),
-    ('b(), false', 'UC400', 'invalid_request'),
     ('b(), false, null, ''10'', 10', 'UC400', 'invalid_request'),
     ('b(), false, 1, null, 10', 'UC400', 'invalid_request'),
     ('b(), false, 1, ''10'', null', 'UC400', 'invalid_request'),
@@ -95,6 +94,52 @@ select throws_ok(
     'select billing.set_auto_top_up(a(), true)', 'UC403', 'purchase_not_allowed', 'nor for an account that is frozen'
 );
 select is((billing.set_auto_top_up(a(), false)).enabled, false, 'which can turn it off');
+
+-- Turning it off.
+
+select is((billing.set_auto_top_up(c(), false)).enabled, false, 'what was never there is off')
+from billing.open_account(c(), 'tier_200_1000');
+select billing.set_auto_top_up(c(), true, 2000, '10', 10) \g /dev/null
+select billing.request_top_up(c()) \g /dev/null
+select billing.set_auto_top_up(c(), false) \g /dev/null
+select rows_are(
+    $$
+    select p.status, p.error, s.status
+    from billing.credit_purchases p join billing.stripe_calls s on s.subject_id = p.purchase_id::text
+    where p.user_id = c()
+    $$,
+    $$values ('failed', 'turned off', 'failed')$$, 'ends a charge that nobody has tried'
+);
+select billing.set_auto_top_up(c(), true) \g /dev/null
+select call_id as tried from billing.request_top_up(c()) \gset
+select billing.claim_stripe_call(:'tried') \g /dev/null
+select billing.set_auto_top_up(c(), false) \g /dev/null
+select is(
+    (select status from billing.stripe_calls where call_id = :'tried'), 'pending',
+    'one that was tried runs to its end: it may have had its effect'
+);
+update billing.billing_packages set price_cents = 2000 where name = '10';
+select is((billing.set_auto_top_up(c(), false)).enabled, false, 'it can be turned off when the cap covers nothing');
+delete from billing.billing_packages where name = '10';
+select is((billing.set_auto_top_up(c(), false)).enabled, false, 'or its package is gone');
+select billing.set_auto_top_up(c(), false, p_package => '25', p_monthly_cap => 500, p_payment_method_id => 'pm_9') \g /dev/null
+select is(
+    (billing.set_auto_top_up(c(), false, p_payment_method_id => '')).payment_method_id, null,
+    'an empty payment method is the default one'
+);
+select billing.finish_stripe_call(:'tried', stripe_intent('pi_tried', 1000, purchase_id, 'requires_action'))
+from billing.list_purchases(c()) where status = 'pending' \g /dev/null
+select is(
+    (billing.get_auto_top_up(c())).disabled_reason, 'authentication_required',
+    'a payment that asks for the customer ends it, for nobody is there'
+);
+select billing.set_auto_top_up(c(), true, p_payment_method_id => 'pm_8') \g /dev/null
+select billing.request_top_up(c()) \g /dev/null
+select billing.set_account_status(chief(), c(), 'closed', 'r') \g /dev/null
+select is(
+    (select count(*) from billing.stripe_calls where user_id = c() and status = 'pending'), 0::bigint,
+    'a closed account is not charged any more'
+);
 
 select * from finish();
 rollback;
