@@ -3,17 +3,19 @@
 Whoever asks to write is an `actor`: the SQL function looks the role up, and logs the attempt of somebody without it.
 """
 
+import re
 from uuid import UUID
 
+import stripe
 from apiflask import APIBlueprint
-from flask import g
+from flask import current_app, g
 from flask.typing import ResponseReturnValue
 
 from api import schemas
 from api.auth import ADMINS, requires
 from api.billing import ledger_page
 from api.database import Row, call, call_all, call_page
-from api.errors import Problem, answer, members_of
+from api.errors import Problem, answer, members_of, stripe_message
 from api.openapi import accepted
 from api.stripe_client import stripe_client
 from api.stripe_work import learn_payment, perform_now
@@ -21,6 +23,10 @@ from api.stripe_work import learn_payment, perform_now
 bp = APIBlueprint("admin", __name__, url_prefix="/api/admin/billing", tag="Admin")
 
 RECENT = 20
+PAYMENT_INTENT_ID = re.compile("pi_[A-Za-z0-9_]+")
+REFUSED = ("failed", "canceled")
+# What a refund did before Stripe refused it, and is undone.
+UNDONE = ("clawed", "spent", "owed", "balance_after", "call_id")
 UNFINISHED = accepted(schemas.RefundResult, "Recorded, but Stripe cannot be reached: the money goes back later.")
 
 
@@ -103,6 +109,8 @@ def refund(body: Row, key: Row) -> ResponseReturnValue:
         lambda: call("get_refund", refund_id=requested["refund_id"]),
         lambda row: row["status"] == "requested",
     )
+    if after["status"] in REFUSED:
+        learn_why(body["payment_intent_id"])
     return answered_refund(requested | {name: after[name] for name in ("status", "stripe_refund_id")})
 
 
@@ -178,15 +186,25 @@ def actions(query: Row) -> Row:
 def find_payment(user_id: UUID, payment_intent_id: str) -> None:
     """Ask Stripe for a payment that is not known here: its events may never have come."""
     stripe_client()
-    known = call_all("list_payments", user_id=user_id, payment_intent_id=payment_intent_id)
-    if not known and payment_intent_id.startswith("pi_"):
+    if PAYMENT_INTENT_ID.fullmatch(payment_intent_id) is None:
+        return  # SQL answers that there is no such payment, and logs it.
+    if not call_all("list_payments", user_id=user_id, payment_intent_id=payment_intent_id):
         learn_payment(payment_intent_id)
+
+
+def learn_why(payment_intent_id: str) -> None:
+    """Take in what was done to the payment at Stripe: a refund or a dispute there is the likely reason of a refusal."""
+    try:
+        learn_payment(payment_intent_id)
+    except stripe.StripeError as error:
+        current_app.logger.warning("%s: %s: %s", g.request_id, payment_intent_id, stripe_message(error))
 
 
 def answered_refund(result: Row) -> ResponseReturnValue:
     """The response to a request for a refund, by what became of it at Stripe."""
-    if result["success"] and result["status"] in ("failed", "canceled"):
+    if result["success"] and result["status"] in REFUSED:
         error = call("get_refund", refund_id=result["refund_id"])["error"]
-        raise Problem(409, "refund_failed", error or "Stripe refused the refund.", **members_of(result))
+        members = {name: value for name, value in members_of(result).items() if name not in UNDONE}
+        raise Problem(409, "refund_failed", error or "Stripe refused the refund.", **members)
     row, status, headers = answer(result)
     return row, 202 if row["status"] == "requested" else status, headers

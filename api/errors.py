@@ -1,6 +1,8 @@
 """Every error as RFC 9457 problem+json: the one place that maps SQLSTATE, and a refusal's reason, to HTTP."""
 
+import re
 from http import HTTPStatus
+from logging import ERROR, WARNING
 from typing import Any
 
 import psycopg
@@ -16,7 +18,11 @@ from api.json import JSONError, dumps
 # A refusal is an answer, not an exception: what it wrote (a zero entry, a row of the admin log) is committed.
 REASONS = {
     "insufficient_credits": (402, "The available credits do not cover this."),
-    "account_frozen": (403, "The account is frozen: no credits leave it until an admin unfreezes it."),
+    "account_frozen": (
+        403,
+        "The account is frozen, by an admin or because a payment is disputed: no credits leave it until an admin or "
+        "the bank's decision unfreezes it.",
+    ),
     "account_closed": (403, "The account is closed."),
     "account_has_holds": (409, "Calls are still running on holds of the account: wait for them, or release them."),
     "not_an_admin": (403, "This needs the role admin. The attempt was logged."),
@@ -30,6 +36,9 @@ REASONS = {
     "refund_exceeds_payment": (409, "This is more than is left of the payment. The attempt was logged."),
     "payment_disputed": (409, "The payment is disputed: the bank decides who gets the money. The attempt was logged."),
 }
+
+# Whoever gets these has no right to the account: nothing of it is told.
+STRANGERS = ("not_an_admin", "not_a_super_admin")
 
 # SQLSTATEs that are neither ours nor a mistake in our code, by their first characters; the longest one counts.
 STATES = {
@@ -46,6 +55,7 @@ STATES = {
     "57P": (503, "database_unavailable", "The database is shutting down or starting up."),
 }
 
+PARAMETER = re.compile(r"\bp_([a-z_]+)\b")
 RETRY = {"Retry-After": "1"}
 RETRY_STRIPE = {"Retry-After": "5"}
 AGAIN = "Send it again with the same Idempotency-Key: then it takes effect once, whatever became of this one."
@@ -94,6 +104,8 @@ def answer(row: Row) -> ResponseReturnValue:
 
 def members_of(row: Row) -> Row:
     """What a problem document tells of a row; the document has a status of its own."""
+    if row["reason"] in STRANGERS:
+        return {"action_id": row["action_id"]}
     return {name: value for name, value in row.items() if name not in ("success", "reason", "status")}
 
 
@@ -105,7 +117,11 @@ def error_name(error: psycopg.Error) -> str | None:
 def database_problem(error: psycopg.Error) -> Problem | None:
     """What an error of the database is in HTTP; None when it is our own mistake."""
     if name := error_name(error):
-        return Problem(int(error.sqlstate[2:]), name, error.diag.message_detail, error.diag.message_hint)
+        detail = error.diag.message_detail
+        if detail and error.sqlstate == "UC400":
+            # It names arguments: p_amount is the member amount of a request.
+            detail = PARAMETER.sub(r"\1", detail)
+        return Problem(int(error.sqlstate[2:]), name, detail, error.diag.message_hint)
     # psycopg itself gives no SQLSTATE when it gets no connection, or loses it.
     state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
     for start in (state, state[:3], state[:2]):
@@ -125,10 +141,17 @@ def decline_code(error: stripe.StripeError) -> str | None:
     return getattr(error.error, "decline_code", None) or error.code
 
 
+def is_misconfigured(error: stripe.StripeError) -> bool:
+    """Whether Stripe does not accept our key, or not for this: somebody has to see to it."""
+    return isinstance(error, stripe.AuthenticationError | stripe.PermissionError)
+
+
 def stripe_problem(error: stripe.StripeError) -> Problem:
     """What an error of Stripe's is in HTTP."""
     if isinstance(error, stripe.CardError | stripe.InvalidRequestError):
         return stripe_refusal(stripe_message(error), declined=isinstance(error, stripe.CardError))
+    if is_misconfigured(error):
+        return payments_misconfigured()
     return stripe_unavailable()
 
 
@@ -138,8 +161,21 @@ def stripe_refusal(message: str | None, *, declined: bool = False) -> Problem:
     return Problem(status, code, message or "Stripe refused this.")
 
 
+def checkout_expired() -> Problem:
+    return Problem(
+        409,
+        "checkout_expired",
+        "This has expired, has failed, or a newer checkout has taken its place: it can no longer be paid.",
+        "Begin again with a new Idempotency-Key.",
+    )
+
+
 def stripe_unavailable() -> Problem:
     return Problem(503, "stripe_unavailable", "Stripe cannot be reached, or took too long.", AGAIN, RETRY_STRIPE)
+
+
+def payments_misconfigured() -> Problem:
+    return Problem(503, "payments_misconfigured", "Stripe does not accept the key that is configured here.", AGAIN)
 
 
 def init_errors(app: APIFlask) -> None:
@@ -183,7 +219,8 @@ def init_errors(app: APIFlask) -> None:
     @app.errorhandler(stripe.StripeError)
     def of_stripe(error: stripe.StripeError) -> Response:
         problem = stripe_problem(error)
-        current_app.logger.warning("%s: %s: %s", g.request_id, problem, stripe_message(error))
+        level = ERROR if is_misconfigured(error) else WARNING
+        current_app.logger.log(level, "%s: %s: %s", g.request_id, problem, stripe_message(error))
         return known(problem)
 
     @app.errorhandler(Exception)

@@ -18,7 +18,15 @@ from api import schemas
 from api.auth import requires
 from api.billing import with_account
 from api.database import Row, call, call_all, call_page
-from api.errors import Problem, answer, database_problem, stripe_refusal, stripe_unavailable
+from api.errors import (
+    Problem,
+    answer,
+    checkout_expired,
+    database_problem,
+    payments_misconfigured,
+    stripe_refusal,
+    stripe_unavailable,
+)
 from api.json import JSONError, loads
 from api.openapi import accepted
 from api.stripe_client import payments, stripe_client
@@ -231,14 +239,19 @@ def read_purchase(purchase_id: UUID) -> Row:
 
 
 def checked_out(wanted: Row, read: Callable[[], Row]) -> ResponseReturnValue:
-    """A purchase or checkout with the page where it is paid, made now if it is not there yet."""
+    """A purchase or checkout with the page where it is paid, made now if it is not there yet.
+
+    Raises Problem when there is no page, or no payment can be made on it any more.
+    """
     ready, performed = wanted, {}
     if wanted["call_id"] is not None:
         ready, performed = perform_now(wanted["call_id"], read, lambda row: row["call_id"] is not None)
     if ready["call_id"] is not None:
-        raise stripe_unavailable()
+        raise payments_misconfigured() if performed.get("misconfigured") else stripe_unavailable()
     if ready["status"] == "failed" and ready["stripe_checkout_session_id"] is None:
         raise stripe_refusal(ready.get("error") or performed.get("error"))
+    if ready["status"] in ("expired", "failed"):
+        raise checkout_expired()
     return answer(ready | {"replayed": wanted["replayed"]})
 
 

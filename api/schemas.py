@@ -246,6 +246,15 @@ class RefundRequest(Schema):
     grant_credits = Flag("With stripe_refund: grant credits as well.")
     owe_spent = Flag("With stripe_refund: what the payment bought and is spent already becomes debt.")
 
+    @validates_schema
+    def money_is_asked_for(self, data: dict[str, Any], **_: Any) -> None:
+        """A flag that was forgotten must not turn a refund of money into one of credits."""
+        if not data.get("stripe_refund"):
+            given = [name for name in ("payment_intent_id", "grant_credits", "owe_spent") if name in data]
+            errors = {name: ["Needs stripe_refund."] for name in given if data[name] is not False}
+            if errors:
+                raise ValidationError(errors)
+
 
 class RefundsPage(Schema):
     user_id = Id("Only this user's.")
@@ -263,8 +272,17 @@ class EventsFilter(Schema):
 STRIPE_EVENT = {
     "type": "object",
     "description": "An Event, as Stripe's documentation describes it.",
-    "required": ["id", "type", "data"],
-    "properties": {"id": {"type": "string"}, "type": {"type": "string"}, "data": {"type": "object"}},
+    "required": ["id", "type", "created", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"type": "string"},
+        "created": {"type": "integer", "description": "Unix time."},
+        "data": {
+            "type": "object",
+            "required": ["object"],
+            "properties": {"object": {"type": "object", "description": "What it is about."}},
+        },
+    },
 }
 
 
@@ -641,7 +659,6 @@ class StripeEvent(Columns):
     emitted_at = Time("When Stripe says it happened.")
     received_at = Time()
     processed_at = Time(allow_none=True)
-    call_id = Id("Always null.", allow_none=True)
 
 
 class StripeEvents(Columns):

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 SECRET_BYTES = 32
 YES = {"1", "true", "yes", "on"}
+KEYS = ("sk_", "rk_")
 LIVE_KEYS = ("sk_live_", "rk_live_")
 
 
@@ -108,6 +109,8 @@ def payment_mistakes(settings: Settings, environ: Mapping[str, str]) -> list[str
     """A live key moves money: nobody but Stripe gets to see it, and it needs everything that payments need."""
     urls = {"APP_URL": settings.app_url, "STRIPE_API_BASE": settings.stripe_api_base}
     mistakes = [f"{name} must be a URL such as https://app.example.com." for name, url in urls.items() if not_url(url)]
+    if settings.stripe_key and not settings.stripe_key.startswith(KEYS):
+        mistakes.append("STRIPE_SECRET_KEY must begin with sk_ or rk_: it is the secret key, or a restricted one.")
     if (settings.stripe_key or "").startswith(LIVE_KEYS):
         missing = [name for name in ("STRIPE_WEBHOOK_SECRET", "APP_URL") if not environ.get(name)]
         mistakes += [f"{name} must be set with a live key of Stripe's." for name in missing]

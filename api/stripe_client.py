@@ -21,6 +21,8 @@ class Payments:
 
 
 def init_stripe(app: Flask, settings: Settings) -> None:
+    if settings.stripe_key and not settings.stripe_webhook_secrets:
+        app.logger.warning("STRIPE_WEBHOOK_SECRET is not set: no event will be believed.")
     app.extensions["payments"] = Payments(
         client=make_client(settings) if settings.stripe_key else None,
         webhook_secrets=settings.stripe_webhook_secrets,

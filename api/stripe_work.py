@@ -8,6 +8,7 @@ the second time have no effect of its own.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from logging import ERROR, WARNING
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import stripe
 from flask import current_app
 
 from api.database import Row, call
-from api.errors import decline_code, error_name, stripe_message
+from api.errors import decline_code, error_name, is_misconfigured, stripe_message
 from api.stripe_client import payments, stripe_client
 
 JSON = dict[str, Any]
@@ -44,7 +45,8 @@ class Kind:
 def perform(call_id: UUID) -> Row:
     """Do at Stripe what the call asks for, and record the answer; returns the call after it.
 
-    Its status is done, failed (Stripe refused; `declined` says whether it was the card), or pending: to be tried again.
+    Its status is done, failed (Stripe refused; `declined` says whether it was the card), or pending: to be tried again
+    (`misconfigured`: in vain until somebody has seen to our key).
     Where call_id is null, it needs nothing more, or another process is at it. Raises Problem without a key of
     Stripe's, and psycopg.Error when the database fails: then the claim runs out, and the worker goes on.
     """
@@ -64,7 +66,10 @@ def perform(call_id: UUID) -> Row:
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         return record_refusal(claimed, error)
     except stripe.StripeError as error:
-        return postpone(claimed, stripe_message(error), uncertain=is_uncertain(error))
+        misconfigured = is_misconfigured(error)
+        level = ERROR if misconfigured else WARNING
+        row = postpone(claimed, stripe_message(error), uncertain=is_uncertain(error), level=level)
+        return row | {"misconfigured": misconfigured}
 
 
 def perform_now(call_id: UUID, read: Callable[[], Row], waits: Callable[[Row], bool]) -> tuple[Row, Row]:
@@ -121,7 +126,8 @@ def customer_of(user_id: UUID) -> str:
     if customer["call_id"] is not None:
         customer, performed = perform_now(customer["call_id"], read, lambda row: row["stripe_customer_id"] is None)
         if customer["stripe_customer_id"] is None:
-            raise stripe.APIConnectionError(performed["error"] or "The customer is being made by another process.")
+            kind = stripe.AuthenticationError if performed.get("misconfigured") else stripe.APIConnectionError
+            raise kind(performed["error"] or "The customer is being made by another process.")
     return customer["stripe_customer_id"]
 
 
@@ -141,21 +147,25 @@ def look_for(kind: Kind, claimed: Row) -> JSON | None:
 
 
 def finish(claimed: Row, found: JSON) -> Row:
-    """Record what Stripe answered; an answer that makes no sense to us is kept as an error, for somebody to look at."""
+    """Record what Stripe answered; an answer that makes no sense to us is kept as an error, for somebody to look at.
+
+    Raises psycopg.OperationalError when the database is away, or another transaction was in the way.
+    """
     try:
         finished = call("finish_stripe_call", call_id=claimed["call_id"], object=found)
+    except psycopg.OperationalError:
+        raise
     except psycopg.Error as error:
-        if error_name(error) is None:
-            raise
-        return postpone(claimed, database_message(error), uncertain=False)
+        level = WARNING if error_name(error) else ERROR
+        return postpone(claimed, database_message(error), uncertain=False, level=level)
     undo = KINDS[claimed["kind"]].undo
     if finished["status"] == "failed" and undo is not None:
         undo(found)
     return finished
 
 
-def postpone(claimed: Row, error: str, *, uncertain: bool) -> Row:
-    current_app.logger.warning("Stripe call %s (%s) is postponed: %s", claimed["call_id"], claimed["kind"], error)
+def postpone(claimed: Row, error: str, *, uncertain: bool, level: int = WARNING) -> Row:
+    current_app.logger.log(level, "Stripe call %s (%s) is postponed: %s", claimed["call_id"], claimed["kind"], error)
     return call("postpone_stripe_call", call_id=claimed["call_id"], error=error, uncertain=uncertain)
 
 

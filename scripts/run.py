@@ -116,6 +116,13 @@ def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Proc
         process.wait(timeout=60)
 
 
+def check_stripe(environ: Mapping[str, str]) -> None:
+    """Raise ServerError for a key of Stripe's beside the simulator of a terminal where our lines were pasted."""
+    key = environ.get("STRIPE_SECRET_KEY", "")
+    if key and environ.get("STRIPE_API_BASE") and not key.startswith(STRIPE_KEY):
+        raise ServerError("STRIPE_API_BASE is for a simulator: unset it, or unset STRIPE_SECRET_KEY.")
+
+
 @contextmanager
 def stripe_of(port: int, stripe_port: int) -> Iterator[tuple[Process | None, dict[str, str]]]:
     """What the environment must say of payments, with a simulator behind it unless it has a key of Stripe's."""
@@ -257,6 +264,7 @@ def main() -> int:
         signal.signal(each, leave)
     demo = arguments.demo or not os.environ.get("DATABASE_URL")
     try:
+        check_stripe(os.environ)
         with database() as url:
             ids = prepare(url, demo=demo)
             port = free_port(arguments.port or DEFAULT_PORT)

@@ -164,7 +164,7 @@ def first_line(text: object) -> str:
 
 
 def make_app(environ: Mapping[str, str] = os.environ) -> API:
-    """The API's app, for its functions: it answers no request, and so needs no way to check a token.
+    """The API's app, for its functions: it answers no request, and so needs no way to check a token or an event.
 
     Raises ConfigurationError, and ServerError when there is no database to look for.
     """
@@ -175,6 +175,8 @@ def make_app(environ: Mapping[str, str] = os.environ) -> API:
     ours = {"DATABASE_URL": environ.get("DATABASE_URL") or database_url()}
     if not environ.get("JWT_SECRET") and not environ.get("JWT_JWKS_URL"):
         ours["JWT_SECRET"] = secrets.token_hex(32)
+    if not environ.get("STRIPE_WEBHOOK_SECRET"):
+        ours["STRIPE_WEBHOOK_SECRET"] = secrets.token_hex(32)
     return create_app({**environ, **ours})
 
 

@@ -29,7 +29,14 @@ WRITES = [
     ("/credits/reverse", {"user_id": "USER", "entry_no": 2, "reason": "test"}),
     ("/user/USER/status", {"status": "frozen", "reason": "test"}),
     ("/user/USER/tier", {"tier": "tier_2_20", "reason": "test"}),
+    ("/refund", {"user_id": "USER", "amount": 1, "reason": "test"}),
+    (
+        "/refund",
+        {"user_id": "USER", "amount": 1, "reason": "test", "stripe_refund": True, "payment_intent_id": "pi_1"},
+    ),
 ]
+# What every problem document has; it has hint or not.
+PROBLEM = {"type", "title", "status", "code", "detail", "request_id"}
 READS = ["/user/USER/summary", "/user/USER/ledger", "/users", "/actions"]
 
 
@@ -159,7 +166,18 @@ def test_an_attempt_of_somebody_else_is_refused_and_logged(client, db, user, pat
     (action,) = actions_on(db, user)
     assert (action.admin_user_id, action.outcome) == (intruder, "not_an_admin")
     assert answer["action_id"] == str(action.action_id)
+    assert answer.json.keys() == PROBLEM | {"action_id"}, "nothing of the account is told"
     assert balance_of(db, user) == 4
+
+
+@pytest.mark.parametrize(("path", "body"), [*WRITES, ("/user/USER/role", {"role": "admin", "reason": "test"})])
+def test_a_customer_learns_nothing_of_another_account(client, db, user, path, body):
+    customer = uuid4()
+    db.execute("select billing.open_account(%s)", [customer])
+    body = {name: user if value == "USER" else value for name, value in body.items()}
+    answer = client.post(ADMIN + path.replace("USER", str(user)), body, by=customer)
+    assert answer.problem() == (403, "not_a_super_admin" if path.endswith("role") else "not_an_admin")
+    assert answer.json.keys() == PROBLEM | {"action_id"}
 
 
 @pytest.mark.parametrize("path", READS)

@@ -278,6 +278,14 @@ def test_the_pool_recovers_when_the_server_does(pytestconfig, server, user_in):
         own_server.stop()
 
 
+def test_a_frozen_account_is_told_who_unfreezes_it(client, db, user):
+    db.execute("update billing.credit_accounts set status = 'frozen' where user_id = %s", [user])
+    answer = client.post(DEDUCT, {"user_id": user, "amount": 1}, by="service")
+    assert answer.problem() == (403, "account_frozen")
+    assert "disputed" in answer["detail"]
+    assert "an admin or the bank's decision" in answer["detail"]
+
+
 def test_reasons_are_those_of_the_catalogue():
     """db/errors.md names every refusal; the API gives each a status."""
     catalogue = Path("db/errors.md").read_text()

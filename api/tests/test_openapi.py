@@ -47,7 +47,9 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document):
             assert {"500", "503"} <= operation["responses"].keys(), where
             if path.startswith("/api/"):
                 assert operation["security"], where
-                assert {"401", "403"} <= operation["responses"].keys(), where
+                signed = operation["security"] == [{"stripe_signature": []}]
+                assert {"401", "402", "403"}.isdisjoint(operation["responses"]) == signed, where
+                assert signed or {"401", "403"} <= operation["responses"].keys(), where
             if operation["parameters"] or "requestBody" in operation:
                 assert {"400", "422"} <= operation["responses"].keys(), where
             if method == "post":
@@ -75,6 +77,12 @@ def test_who_may_do_what_is_described(document):
     assert document["paths"]["/api/admin/billing/credits/adjust"]["post"]["security"] == [{"admin_token": []}]
     assert document["paths"]["/api/billing/v2/webhook"]["post"]["security"] == [{"stripe_signature": []}]
     assert document["paths"]["/healthz"]["get"].get("security") is None
+
+
+def test_an_event_is_described_with_what_it_needs(document):
+    body = document["paths"]["/api/billing/v2/webhook"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["required"]) == {"id", "type", "created", "data"}
+    assert body["properties"]["data"]["required"] == ["object"]
 
 
 def test_idempotency_keys_are_described_where_they_count(document):

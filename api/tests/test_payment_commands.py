@@ -338,6 +338,12 @@ def test_without_a_key_of_stripes_it_says_so(shop: Shop, module: str) -> None:
     assert refused.stderr.startswith("STRIPE_SECRET_KEY must be set")
 
 
+@pytest.mark.parametrize(("module", "options"), [("worker", ["--once"]), ("reconcile", [])])
+def test_no_secret_of_events_is_needed_where_none_arrive(shop: Shop, module: str, options: list[str]) -> None:
+    done = shop.run(module, *options, STRIPE_WEBHOOK_SECRET="")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "options", [["--interval", "0"], ["--interval", "soon"], ["--limit", "0"], ["--limit", "501"], ["--twice"]]
 )

@@ -1,5 +1,6 @@
 """What users buy and admins refund, against the simulated Stripe: over HTTP on both sides."""
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -7,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.tests.conftest import APP_URL, Answer, Client, balance_of, entries_of, make_app
+from api.tests.conftest import APP_URL, Answer, Client, balance_of, entries_of, make_app, payments_at
 from scripts.stripe_simulator import ControlError
 
 V2 = "/api/billing/v2"
@@ -60,6 +61,11 @@ def refund(client: Client, by: UUID, user: UUID, amount, key: str | None = None,
 
 def money(client: Client, by: UUID, user: UUID, amount, intent: str, key: str | None = None, **body) -> Answer:
     return refund(client, by, user, amount, key, stripe_refund=True, payment_intent_id=intent, **body)
+
+
+def stripe_at(client: Client):
+    """Stripe's API, to do something there behind our back."""
+    return client.app.extensions["payments"].client.v1
 
 
 def calls_of(db, user: UUID) -> list:
@@ -154,6 +160,10 @@ def test_purchases_that_make_no_sense(client, db, stripe, buyer, body, problem):
     assert buy(client, buyer, **body).problem() == problem
     assert client.get(f"{V2}/purchases", by=buyer)["purchases"] == []
     assert stripe.requests() == []
+
+
+def test_arguments_are_named_as_in_the_request(client, buyer):
+    assert buy(client, buyer, amount=10, package="10")["detail"] == "Give either amount or package."
 
 
 @pytest.mark.parametrize(
@@ -273,7 +283,53 @@ def test_a_purchase_that_expires_or_fails_later_brings_nothing(client, db, strip
     found = client.get(f"{V2}/purchases", by=buyer)["purchases"]
     assert [each["status"] for each in found] == ["failed", "expired"]
     assert balance_of(db, buyer) == 1005
-    assert buy(client, buyer, "k")["status"] == "failed", "Stripe has not refused it: the payment did not come"
+    again = buy(client, buyer, "k")
+    assert again.problem() == (409, "checkout_expired"), "Stripe has not refused it: the payment did not come"
+    assert "new Idempotency-Key" in again["hint"]
+
+
+@pytest.mark.parametrize("path", ["purchase-credits", "create-checkout-session"])
+def test_a_page_that_has_expired_is_no_answer(client, stripe, buyer, path):
+    body = {"package": "25"} if path == "purchase-credits" else {"tier": "tier_2_20"}
+    first = client.post(f"{V2}/{path}", body, by=buyer, **keyed("k"))
+    stripe.checkout(first["stripe_checkout_session_id"], "expire")
+    stripe.flush()
+    again = client.post(f"{V2}/{path}", body, by=buyer, **keyed("k"))
+    assert again.problem() == (409, "checkout_expired")
+    assert "checkout_url" not in again.json
+    other = client.post(f"{V2}/{path}", body, by=buyer, **keyed("k2"))
+    assert (other.status, other["status"]) == (200, "open")
+
+
+def test_a_checkout_that_is_superseded_while_it_is_made_is_no_answer(client, stripe, user):
+    client.post(f"{V2}/create-portal-session", {}, by=user)
+    stripe.fault("slow", method="POST", path=SESSIONS, seconds=1)
+    path = f"{V2}/create-checkout-session"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(Client(client.app).post, path, {"tier": "tier_2_20"}, by=user)
+        deadline = time.monotonic() + 10
+        while not stripe.requests("POST", SESSIONS):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert client.post(path, {"tier": "tier_6_50"}, by=user)["status"] == "open"
+        assert first.result().problem() == (409, "checkout_expired")
+
+
+def test_a_key_that_stripe_does_not_accept(client, shared_database, simulator, stripe, buyer, caplog):
+    """Retries cannot help: it is told apart from an outage, and somebody is to look."""
+    app = make_app(shared_database.url, **payments_at(simulator) | {"STRIPE_SECRET_KEY": "sk_wrong"})
+    wrong = Client(app)
+    for path, body in (("purchase-credits", {"package": "25"}), ("create-portal-session", {})):
+        caplog.clear()
+        answer = wrong.post(f"{V2}/{path}", body, by=buyer)
+        assert answer.problem() == (503, "payments_misconfigured"), path
+        assert "Invalid API Key" not in answer.text
+        (told, *_) = (record for record in caplog.records if record.levelno >= logging.ERROR)
+        assert "Invalid API Key" in told.getMessage()
+    client.post(f"{V2}/create-portal-session", {}, by=buyer)
+    for path, body in (("purchase-credits", {"package": "25"}), ("create-portal-session", {})):
+        assert wrong.post(f"{V2}/{path}", body, by=buyer).problem() == (503, "payments_misconfigured"), path
+    app.extensions["database"].close()
 
 
 # Subscriptions.
@@ -496,9 +552,20 @@ def test_a_refund_as_the_guide_says(client, db, stripe, super_admin, buyer):
 
 def test_r16_a_refund_in_credits_moves_no_money(client, db, stripe, super_admin, buyer):
     intent = bought(client, stripe, buyer)
-    answer = refund(client, super_admin, buyer, "2.5", payment_intent_id=intent)
+    assert intent
+    answer = refund(client, super_admin, buyer, "2.5", stripe_refund=False, grant_credits=False)
     assert (answer.status, answer["mode"], answer["status"]) == (200, "credits", "succeeded")
     assert (balance_of(db, buyer), stripe.created("refund")) == (D("1032.5"), 0)
+
+
+@pytest.mark.parametrize("flag", [{}, {"stripe_refund": False}, {"stripe_refund": None}])
+@pytest.mark.parametrize("name", ["payment_intent_id", "grant_credits", "owe_spent"])
+def test_r16_a_forgotten_flag_does_not_make_credits_of_money(client, db, stripe, super_admin, buyer, name, flag):
+    value = "pi_1" if name == "payment_intent_id" else True
+    answer = refund(client, super_admin, buyer, 5, **{name: value}, **flag)
+    assert answer.problem() == (400, "invalid_request")
+    assert answer["errors"] == {name: ["Needs stripe_refund."]}
+    assert (balance_of(db, buyer), stripe.created("refund")) == (1005, 0)
 
 
 def test_r16_a_refund_in_money_and_credits_only_when_told(client, db, stripe, super_admin, buyer):
@@ -541,9 +608,12 @@ def test_more_than_was_paid_is_refused_before_stripe_is_asked(client, db, stripe
 
 def test_a_foreign_payment_is_not_refunded(client, db, stripe, super_admin, buyer, user):
     intent = bought(client, stripe, buyer)
-    for wrong in (intent, "pi_unknown", "ch_1", "../refunds"):
+    for wrong in (intent, "pi_unknown", "ch_1", "../refunds", "pi_1/../../refunds", "pi_1?expand", "pi_1\n", "pi_"):
+        asked = len(stripe.requests())
         answer = money(client, super_admin, user, 5, wrong)
         assert answer.problem() == (404, "payment_not_found"), wrong
+        assert (len(stripe.requests()) > asked) == (wrong in (intent, "pi_unknown")), wrong
+        assert answer["action_id"], "it is logged"
     assert money(client, super_admin, user, 5, "").problem() == (400, "invalid_request")
     assert (stripe.created("refund"), balance_of(db, buyer), balance_of(db, user)) == (0, 1030, 5)
 
@@ -559,8 +629,7 @@ def test_a_payment_whose_events_never_came_is_looked_up(client, db, stripe, supe
 def test_a_payment_of_another_system_is_not_refunded(client, db, stripe, super_admin, buyer):
     """It names a purchase that there is none of; the attempt is logged all the same."""
     params = {"amount": 500, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
-    intents = client.app.extensions["payments"].client.v1.payment_intents
-    intent = intents.create(params | {"metadata": {"purchase_id": str(uuid4())}})
+    intent = stripe_at(client).payment_intents.create(params | {"metadata": {"purchase_id": str(uuid4())}})
     assert money(client, super_admin, buyer, 5, intent.id).problem() == (404, "payment_not_found")
     (action,) = db.execute("select * from billing.admin_actions_log where target_user_id = %s", [buyer]).fetchall()
     assert action.outcome == "payment_not_found"
@@ -589,7 +658,31 @@ def test_a_refund_that_stripe_refuses_gives_the_credits_back(client, db, stripe,
     assert failed.problem() == (409, "refund_failed")
     assert "charged back" in failed["detail"]
     assert failed["refund_id"]
+    told = {"mode", "amount", "refund_id", "action_id", "replayed"}
+    assert failed.json.keys() - {"type", "title", "status", "code", "detail", "request_id"} <= told
+    (payment,) = client.get(f"{ADMIN}/user/{buyer}/payments", by=super_admin)["payments"]
+    assert payment["disputed"] is True, "its event never came"
     assert money(client, super_admin, buyer, 10, intent, "k").problem() == (409, "refund_failed")
+    assert balance_of(db, buyer) == 1030
+
+
+def test_a_refund_made_at_stripe_is_learned_of_when_ours_is_refused(client, db, stripe, super_admin, buyer):
+    intent = bought(client, stripe, buyer)
+    stripe.fault("drop", event="*", times=0)
+    stripe_at(client).refunds.create({"payment_intent": intent, "amount": 2000})
+    refused = money(client, super_admin, buyer, 10, intent)
+    assert refused.problem() == (409, "refund_failed")
+    assert balance_of(db, buyer) == 1010
+    assert money(client, super_admin, buyer, 10, intent).problem() == (409, "refund_exceeds_payment")
+    assert money(client, super_admin, buyer, 5, intent).status == 200
+
+
+def test_a_refusal_is_told_though_stripe_says_no_more(client, db, stripe, super_admin, buyer):
+    intent = bought(client, stripe, buyer)
+    stripe.fault("drop", event="*", times=0)
+    stripe_at(client).refunds.create({"payment_intent": intent, "amount": 2000})
+    stripe.fault("timeout_before", method="GET", path="/v1/payment_intents/*")
+    assert money(client, super_admin, buyer, 10, intent).problem() == (409, "refund_failed")
     assert balance_of(db, buyer) == 1030
 
 

@@ -132,7 +132,7 @@ def test_a_purchase_in_the_browser_without_a_key_of_stripes(database: Database, 
 
 
 def test_with_a_key_of_stripes_nothing_is_simulated(database: Database, tmp_path: Path) -> None:
-    keys = {"STRIPE_SECRET_KEY": "sk_test_of_ours", "STRIPE_API_BASE": f"http://127.0.0.1:{free_port()}"}
+    keys = {"STRIPE_SECRET_KEY": "sk_test_simulated_by_us", "STRIPE_API_BASE": f"http://127.0.0.1:{free_port()}"}
     with started(database, tmp_path, **keys) as running:
         assert running.children().keys() == {"gunicorn", "scripts.worker"}
         assert "simulated" not in running.told
@@ -140,6 +140,17 @@ def test_with_a_key_of_stripes_nothing_is_simulated(database: Database, tmp_path
         assert {f"{name}={value}" for name, value in keys.items()} <= set(environment)
         assert not run.state_file(database.url).exists()
         assert running.end() == 0
+
+
+@pytest.mark.parametrize("key", ["sk_test_of_ours", "rk_live_of_ours"])
+def test_a_key_of_stripes_is_not_shown_to_a_simulator_that_was_pasted(tmp_path: Path, key: str) -> None:
+    pasted = {"STRIPE_SECRET_KEY": key, "STRIPE_API_BASE": "http://127.0.0.1:12111"}
+    nowhere = {"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/none"}
+    refused = subprocess.run(
+        START, cwd=ROOT, env=os.environ | nowhere | pasted, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "STRIPE_API_BASE is for a simulator: unset it, or unset STRIPE_SECRET_KEY.\n"
 
 
 @pytest.mark.parametrize(

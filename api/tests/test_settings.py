@@ -2,6 +2,7 @@
 
 import pytest
 
+from api import create_app
 from api.settings import ConfigurationError, Settings
 from api.tests.conftest import SECRET, Client
 
@@ -26,6 +27,8 @@ ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
         ({"STRIPE_TIMEOUT": "0"}, "STRIPE_TIMEOUT"),
         ({"STRIPE_API_BASE": "localhost:12111"}, "STRIPE_API_BASE must be a URL"),
         ({"APP_URL": "shop.example.com"}, "APP_URL must be a URL"),
+        ({"STRIPE_SECRET_KEY": "pk_test_1"}, "STRIPE_SECRET_KEY must begin with sk_ or rk_"),
+        ({"STRIPE_SECRET_KEY": " sk_test_1"}, "STRIPE_SECRET_KEY must begin with sk_ or rk_"),
         (LIVE | {"APP_URL": ""}, "APP_URL must be set"),
         (LIVE | {"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET must be set"),
         (LIVE | {"STRIPE_API_BASE": "http://127.0.0.1:12111"}, "STRIPE_API_BASE is for a simulator"),
@@ -34,6 +37,26 @@ ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
 def test_a_mistake_is_named(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         Settings.read(GOOD | changes)
+
+
+def test_a_mistake_tells_nothing_of_the_key():
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.read(GOOD | {"STRIPE_SECRET_KEY": "whsec_never_shown"})
+    assert "whsec" not in str(refused.value)
+    assert "shown" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"STRIPE_SECRET_KEY": "sk_test_1"}, True),
+        ({"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}, False),
+        ({}, False),
+    ],
+)
+def test_a_key_without_the_secret_of_the_events_is_warned_of(caplog, changes, warned):
+    create_app(GOOD | changes)
+    assert ("STRIPE_WEBHOOK_SECRET is not set: no event will be believed" in caplog.text) == warned
 
 
 def test_all_mistakes_are_named_at_once():

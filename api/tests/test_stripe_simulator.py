@@ -1020,6 +1020,15 @@ def test_the_state_survives_a_restart(tmp_path, endpoint):
         assert len(api.invoices.list({"subscription": subscription.id}).data) == 2
 
 
+def test_the_state_is_for_its_owner_only(tmp_path):
+    file = tmp_path / "stripe.json"
+    file.with_suffix(".tmp").touch(0o666)  # of a run that was killed
+    with Simulator(state_file=file) as running:
+        a_customer(client(running).v1, None)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
 def test_time_moves_forward_only(api, sim):
     now = sim.advance(seconds=1000)
     assert abs(a_customer(api, None).created - now) <= 2

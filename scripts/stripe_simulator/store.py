@@ -6,6 +6,7 @@ it for as long as its handler runs, so that handlers are atomic.
 
 import heapq
 import json
+import os
 import secrets
 import string
 import threading
@@ -181,7 +182,10 @@ class Store:
         kept = ("objects", "hidden", "keys", "jobs", "numbers", "created", "settings")
         state = {name: getattr(self, name) for name in kept} | {"offset": self.clock.offset}
         beside = self.path.with_suffix(".tmp")
-        beside.write_text(json.dumps(state))
+        # Cards, customers, and the secrets of payments are nobody else's business, simulated or not.
+        beside.unlink(missing_ok=True)
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(state, file)
         beside.replace(self.path)
 
     def _load(self, state: JSON) -> None:
