@@ -1,6 +1,6 @@
--- p_objects is what Stripe lists for the window: payment intents, refunds, disputes and subscriptions. Payments, refunds
--- and disputes of ours from within the window must be among them, and so must every subscription that has not ended.
--- What was recorded in the last ten minutes may still be under way, and is not missed.
+-- p_objects is what Stripe lists for the window: payment intents, refunds, disputes and subscriptions. Payments,
+-- refunds and disputes of ours from within the window must be among them, and so must every subscription that has not
+-- ended. What was recorded in the last ten minutes may still be under way, and is not missed.
 -- Raises: UC400 invalid_request.
 create or replace function billing.compare_with_stripe(
     p_objects jsonb,

@@ -2,8 +2,8 @@
 -- tier counts and is charged at once, a lower one from the next billing period on; naming the present tier takes a
 -- lower one back. The answer's call_id is what is to be done at Stripe; none when everything is as wanted.
 -- Locks:  the account row, until commit.
--- Raises: UC400 invalid_request, UC404 account_not_found, subscription_not_found, unknown_tier, UC409 account_closed, change_pending,
---         UC422 tier_not_for_sale.
+-- Raises: UC400 invalid_request, UC404 account_not_found, subscription_not_found, unknown_tier, UC409 account_closed,
+--         change_pending, UC422 tier_not_for_sale.
 create or replace function billing.request_subscription_change(
     p_user_id uuid,
     p_change  text,

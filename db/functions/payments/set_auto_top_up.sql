@@ -1,6 +1,6 @@
--- What is not given stays as it is; the first time, threshold, package and cap must be given. An empty payment method is
--- the customer's default one. Turning it on again takes
--- back that a refused charge turned it off; the same card is still not charged before retry_after, another one is.
+-- What is not given stays as it is; the first time, threshold, package and cap must be given. An empty payment method
+-- is the customer's default one. Turning it on again takes back that a refused charge turned it off; the same card is
+-- still not charged before retry_after, another one is.
 -- Locks:  the account row, until commit.
 -- Raises: UC400 invalid_request, UC403 purchase_not_allowed, UC404 account_not_found, unknown_package,
 --         UC422 amount_not_positive, amount_too_precise, amount_too_large, amount_out_of_range.

@@ -1,5 +1,4 @@
--- The caller has locked and settled the account,
--- and decided; refused or not, it is logged.
+-- The caller has locked and settled the account, and decided; refused or not, it is logged.
 create or replace function billing_private.book_refund(
     p_account billing.credit_accounts,
     p_refund  billing.credit_refunds,

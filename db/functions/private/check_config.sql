@@ -26,7 +26,9 @@ begin
             and status not in ('canceled', 'incomplete_expired')
         limit 1;
         if found then
-            perform billing_private.raise_error('config_in_use', format('Subscriptions pay for tier %s.', v_change.name));
+            perform billing_private.raise_error(
+                'config_in_use', format('Subscriptions pay for tier %s.', v_change.name)
+            );
         end if;
         perform from billing.billing_auto_top_ups
         where v_change.section = 'packages' and package = v_change.name and enabled

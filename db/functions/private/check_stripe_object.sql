@@ -7,11 +7,11 @@ immutable
 as $$
 declare
     v_path text;
+    v_form text;
 begin
     foreach v_path in array p_texts || p_numbers loop
-        if (p_object #>> string_to_array(v_path, ',') ~ case when v_path = any (p_numbers) then '^\d{1,12}$' else '\S' end)
-            is not true
-        then
+        v_form := case when v_path = any (p_numbers) then '^\d{1,12}$' else '\S' end;
+        if (p_object #>> string_to_array(v_path, ',') ~ v_form) is not true then
             perform billing_private.raise_error('invalid_request', format(
                 '%s %s has no %s that makes sense.', p_object ->> 'object', p_object ->> 'id', v_path
             ));

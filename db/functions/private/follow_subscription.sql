@@ -1,7 +1,7 @@
 -- Another subscription, or none, in the place of one that was not paid forfeits the periods that were not granted: the
--- present one is that of the new tier. So does one that was not even charged (unpaid, paused) when it goes on. Otherwise
--- what was missed is granted. A closed account is granted nothing.
--- The caller has locked and settled the account.
+-- present one is that of the new tier. So does one that was not even charged (unpaid, paused) when it goes on.
+-- Otherwise what was missed is granted. A closed account is granted nothing. The caller has locked and settled the
+-- account.
 create or replace function billing_private.follow_subscription(
     p_account  billing.credit_accounts,
     p_now      timestamptz,

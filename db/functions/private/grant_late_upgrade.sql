@@ -1,5 +1,5 @@
--- An upgrade that was paid for, and is heard of when its subscription has ended: its difference is granted all the same, in
--- the month of the end. The caller has locked the account.
+-- An upgrade that was paid for, and is heard of when its subscription has ended: its difference is granted all the
+-- same, in the month of the end. The caller has locked the account.
 create or replace function billing_private.grant_late_upgrade(
     p_account         billing.credit_accounts,
     p_now             timestamptz,

@@ -1,5 +1,5 @@
--- Reverses whole entries, the largest that fit first, until the amount is reached; if the last one does not fit, what is
--- too much is taken again. Only what stays repays debt, so the debt waits until then. A lot that has expired in the
+-- Reverses whole entries, the largest that fit first, until the amount is reached; if the last one does not fit, what
+-- is too much is taken again. Only what stays repays debt, so the debt waits until then. A lot that has expired in the
 -- meantime comes back for the grace of a reversal. The caller has locked and settled the account.
 create or replace function billing_private.restore_clawback(
     p_account billing.credit_accounts,
