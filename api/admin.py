@@ -111,7 +111,10 @@ def refund(body: Row, key: Row) -> ResponseReturnValue:
     )
     if after["status"] in REFUSED:
         learn_why(body["payment_intent_id"])
-    return answered_refund(requested | {name: after[name] for name in ("status", "stripe_refund_id")})
+    requested |= {name: after[name] for name in ("status", "stripe_refund_id")}
+    if after["status"] != "requested":
+        requested["call_id"] = None
+    return answered_refund(requested)
 
 
 @bp.get("/refunds")

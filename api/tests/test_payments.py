@@ -543,6 +543,7 @@ def test_a_refund_as_the_guide_says(client, db, stripe, super_admin, buyer):
     )
     assert (answer.status, answer["success"], answer["mode"], answer["status"]) == (200, True, "money", "succeeded")
     assert (answer["amount"], answer["clawed"], answer["spent"], answer["balance_after"]) == (25, 25, 0, 1005)
+    assert (answer["reason"], answer["call_id"]) == (None, None)
     (made,) = stripe.objects("refund")
     assert (made["amount"], made["payment_intent"], made["id"]) == (2500, intent, answer["stripe_refund_id"])
     assert made["metadata"] == {"refund_id": answer["refund_id"]}
