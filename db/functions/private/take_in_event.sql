@@ -24,7 +24,9 @@ begin
             ours := billing_private.take_in_intent(p_object);
         when p_type = 'charge.refunded' then
             call_id := billing_private.missing_refunds(p_object);
-            ours := call_id is not null;
+            ours := exists (
+                select from billing.billing_payments where payment_intent_id = p_object ->> 'payment_intent'
+            );
         when p_type like 'refund.%' or p_type = 'charge.refund.updated' then
             ours := billing_private.take_in_refund(p_object) is not null;
         when p_type like 'charge.dispute.%' then
