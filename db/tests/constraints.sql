@@ -112,7 +112,9 @@ from (values
     ('entry_fits_its_type', '"amount": 0, "type": "expiry", "grant_no": 1'),
     ('entry_fits_its_type', '"amount": 1, "type": "clawback", "grant_no": 1'),
     ('entry_fits_its_type', '"amount": 1, "type": "debt_repayment", "grant_no": 1'),
-    ('entry_fits_its_type', '"amount": 1, "type": "rollback"'),
+    ('entry_fits_its_type', '"amount": 1, "type": "rollback", "grant_no": 1'),
+    ('entry_fits_its_type', '"amount": 0, "type": "rollback", "grant_no": 1'),
+    ('entry_fits_its_type', '"amount": -1, "type": "rollback"'),
     ('entry_fits_its_type', '"amount": 0, "type": "adjustment"'),
     ('entry_fits_its_type', '"amount": 0, "type": "tier_grant"'),
     ('entry_fits_its_type', '"amount": -1, "type": "purchase"'),
@@ -138,6 +140,9 @@ select throws_ok(pg_temp.entry('"entry_no": 3'), '23505', null, 'an account''s e
 select throws_ok(
     pg_temp.entry('"idempotency_key": "k"'), '23505', null,
     'R07: a key of a user and function is there once, whatever wrote it first, for ever'
+);
+select lives_ok(
+    pg_temp.entry('"entry_no": 102, "amount": -1, "type": "rollback", "grant_no": 1'), 'a rollback takes from a lot'
 );
 select lives_ok(pg_temp.entry('"entry_no": 101, "idempotency_key": "k", "operation": "another"'), 'another function may have it');
 select throws_ok(
@@ -336,7 +341,8 @@ select pg_temp.refuses(
 )
 from bad_credits,
     (values
-        ('credit_purchases', 'amount'), ('billing_payments', 'bought'), ('billing_payments', 'reclaimed'),
+        ('credit_purchases', 'amount'), ('credit_purchases', 'spent_before'), ('billing_payments', 'bought'),
+        ('billing_payments', 'reclaimed'),
         ('billing_payments', 'clawed'), ('billing_payments', 'owed'), ('credit_refunds', 'amount'),
         ('credit_refunds', 'clawed'), ('credit_refunds', 'spent'), ('credit_refunds', 'owed'),
         ('billing_auto_top_ups', 'threshold'), ('billing_auto_top_ups', 'monthly_cap')
@@ -363,6 +369,16 @@ from (values
     ('purchase_amount_positive', 'credit_purchases', 'amount = 0'),
     ('purchase_price_positive', 'credit_purchases', 'price_cents = 0'),
     ('purchase_status_known', 'credit_purchases', 'status = ''lost'', entry_no = null, completed_at = null'),
+    (
+        'purchase_refunded_by_old_system', 'credit_purchases',
+        'status = ''refunded'', entry_no = null, completed_at = null'
+    ),
+    ('purchase_spent_before_within_amount', 'credit_purchases', 'spent_before = amount + 0.000000001'),
+    ('purchase_paid_has_entry', 'credit_purchases', 'entry_no = null, spent_before = amount'),
+    (
+        'purchase_paid_has_entry', 'credit_purchases',
+        'entry_no = null, kind = ''migration'', spent_before = amount - 0.1'
+    ),
     ('purchase_paid_has_entry', 'credit_purchases', 'status = ''open'''),
     ('purchase_paid_has_entry', 'credit_purchases', 'entry_no = null'),
     ('purchase_paid_has_entry', 'credit_purchases', 'completed_at = null'),
@@ -371,7 +387,6 @@ from (values
     ('idempotency_key_well_formed', 'credit_purchases', 'idempotency_key = '''''),
     ('json_is_object', 'credit_purchases', 'details = ''[]'''),
     ('payment_amount_positive', 'billing_payments', 'amount_cents = 0'),
-    ('payment_lot_of_purchase', 'billing_payments', 'grant_no = null'),
     ('payment_lot_of_purchase', 'billing_payments', 'bought = 0, reclaimed = 0, clawed = 0'),
     ('payment_reclaimed_within_bought', 'billing_payments', 'reclaimed = bought + 0.000000001'),
     ('payment_recovered_within_reclaimed', 'billing_payments', 'clawed = reclaimed + 0.000000001'),
@@ -423,6 +438,22 @@ select lives_ok(pg_temp.another(table_name, changes), format('a good row of %s p
 from (values
     (
         'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-0000000000f2", "legacy_purchase_id": "p", "kind": "migration",
+        "entry_no": null, "spent_before": 10, "stripe_payment_intent_id": null, "stripe_checkout_session_id": null'
+    ),
+    (
+        'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-0000000000f3", "kind": "migration", "legacy_purchase_id": "r", "status": "refunded",
+        "entry_no": null, "completed_at": null, "stripe_payment_intent_id": null, "stripe_checkout_session_id": null'
+    ),
+    (
+        'billing_payments', '"payment_intent_id": "pi_spent", "grant_no": null'
+    ),
+    (
+        'billing_subscriptions', '"stripe_subscription_id": "sub_old", "stripe_item_id": null'
+    ),
+    (
+        'credit_purchases',
         '"purchase_id": "00000000-0000-0000-0000-00000000000f", "idempotency_key": "k", "crossing_no": 7,
         "kind": "auto_top_up", "stripe_payment_intent_id": null, "stripe_checkout_session_id": null'
     ),
@@ -449,6 +480,12 @@ from (values
         '"purchase_id": "00000000-0000-0000-0000-0000000000f1", "crossing_no": 7, "kind": "auto_top_up",
         "stripe_payment_intent_id": null, "stripe_checkout_session_id": null',
         'R22: a fall below the threshold is charged once'
+    ),
+    (
+        'credit_purchases',
+        '"purchase_id": "00000000-0000-0000-0000-0000000000f1", "legacy_purchase_id": "p", "kind": "migration",
+        "stripe_payment_intent_id": null, "stripe_checkout_session_id": null',
+        'R31: a purchase of the old system is there once'
     ),
     (
         'credit_refunds',
@@ -488,6 +525,66 @@ select lives_ok(
         (gen_random_uuid(), e(), 'checkout', 's', '{}', now(), now())
     $$,
     'but for those that only read'
+);
+
+-- Migrations.
+
+reset role;
+insert into legacy_billing.customers (user_id) values ('00000000-0000-0000-0000-0000000000a0');
+select billing.migrate_users(array['00000000-0000-0000-0000-0000000000a0']::uuid[]) \g /dev/null
+set local role billing_owner;
+select pg_temp.refuses(
+    name, format('update billing.user_migrations set %s where status = ''migrated''', assignment),
+    assignment
+)
+from (values
+    ('migration_status_known', 'status = ''lost'''),
+    ('migration_has_numbers', 'status = ''none'''),
+    ('migration_has_numbers', 'status = ''rolled_back'''),
+    ('migration_has_numbers', 'status = ''rolled_back'', rolled_back_at = now()'),
+    ('migration_has_numbers', 'status = ''rolled_back'', returned = 1'),
+    ('migration_has_numbers', 'round = 0'),
+    (
+        'migration_has_numbers',
+        'round = 0, tier = null, period = null, usage_before = null, monthly_credits = null, tier_credits = null,
+        bought_credit = null, purchases = null, counted = null, first_entry_no = null, last_entry_no = null,
+        migrated_at = null'
+    )
+) c (name, assignment);
+select pg_temp.refuses(
+    'migration_has_numbers',
+    format('update billing.user_migrations set %I = null where status = ''migrated''', column_name),
+    column_name || ' = null'
+)
+from unnest(array[
+    'tier', 'period', 'usage_before', 'monthly_credits', 'tier_credits', 'bought_credit', 'purchases', 'counted',
+    'first_entry_no', 'last_entry_no', 'migrated_at'
+]) column_name;
+select pg_temp.refuses(
+    'migration_has_numbers', 'insert into billing.user_migrations (user_id, ' || row_values, row_values
+)
+from unnest(array[
+    'round) values (nobody(), 1)', 'rolled_back_at) values (nobody(), now())',
+    'status) values (nobody(), ''migrated'')',
+    'status, rolled_back_at) values (nobody(), ''rolled_back'', now())'
+]) row_values;
+select lives_ok(
+    $$
+    insert into billing.user_migrations (user_id, status, rolled_back_at, returned)
+    values (nobody(), 'rolled_back', now(), 5)
+    $$,
+    'a user who was born here is moved back without having been migrated'
+);
+select throws_ok(
+    'insert into billing.user_migrations (user_id) values (nobody())', '23505', null, 'a user has one migration'
+);
+select throws_ok(
+    $$insert into billing.tier_prices values ('price_1', 'no_such_tier')$$, '23503', null,
+    'a price pays for a tier that exists'
+);
+select throws_ok(
+    $$insert into billing.tier_prices values ('price_1', 'free'), ('price_1', 'tier_2_20')$$, '23505', null,
+    'and for one'
 );
 
 select is_empty(

@@ -45,9 +45,16 @@ select is_empty(
 select is_empty(
     $$
     select signature from routines
-    where prosecdef and coalesce(proconfig, '{}') <> '{search_path=pg_temp}'
+    where prosecdef and not coalesce(proconfig, '{}') @> '{search_path=pg_temp}'
     $$,
     'a SECURITY DEFINER function looks into pg_catalog, then pg_temp: an empty path looks into pg_temp first, for types'
+);
+select is_empty(
+    $$
+    select signature, setting from routines cross join lateral unnest(proconfig) setting
+    where prosecdef and setting not in ('search_path=pg_temp', 'jit=off', 'plan_cache_mode=force_custom_plan')
+    $$,
+    'and sets nothing else but how its statements are planned'
 );
 select is_empty(
     'select signature from routines where schema = ''billing_private'' and prosecdef',
@@ -88,7 +95,8 @@ select results_eq(
     from routines r
     join pg_type t on t.oid = r.prorettype
     left join pg_class c on c.oid = t.typrelid
-    where r.schema = 'billing' and r.prokind = 'f' and c.relkind is distinct from 'c'
+    where r.schema = 'billing' and r.prokind = 'f' and r.prorettype <> 'trigger'::regtype
+        and c.relkind is distinct from 'c'
     order by 1
     $$,
     $$
@@ -96,6 +104,10 @@ select results_eq(
         ('record_stripe_object', 'boolean')
     $$,
     'a public function returns a named composite type; four return one value'
+);
+select results_eq(
+    $$select name::text collate "default" from routines where schema = 'billing' and prorettype = 'trigger'::regtype$$,
+    $$values ('guard_old_system')$$, 'one is a trigger, for the tables of an old system'
 );
 select is_empty(
     $$
@@ -260,6 +272,82 @@ select is_empty(
     union all
     select relation, null from relations where relkind = 'S'$$,
     'no number crosses users: there is no sequence and no identity column'
+);
+
+-- The old system is not ours to judge, but for the three views that everything else goes by.
+
+create temp view legacy_views as
+select c.oid, c.relname::text collate "default" as name, c.relowner, c.reloptions
+from pg_class c
+where c.relnamespace = 'legacy_billing'::regnamespace and c.relname like 'legacy\_%' and c.relkind in ('v', 'r');
+
+select results_eq(
+    $$
+    select v.name, string_agg(a.attname || ' ' || a.atttypid::regtype, ', ' order by a.attnum) collate "default"
+    from legacy_views v join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
+    group by v.name
+    order by v.name
+    $$,
+    $$
+    values
+        (
+            'legacy_customers',
+            'user_id uuid, stripe_customer_id text, stripe_subscription_id text, subscription_status text, '
+            'price_id text, tier text, current_period_start timestamp with time zone, '
+            'current_period_end timestamp with time zone, monthly_limit numeric, bought_credit numeric, '
+            'created_at timestamp with time zone'
+        ),
+        (
+            'legacy_purchases',
+            'purchase_id text, user_id uuid, amount numeric, price_cents bigint, status text, '
+            'stripe_payment_intent_id text, created_at timestamp with time zone, completed_at timestamp with time zone'
+        ),
+        (
+            'legacy_usage',
+            'usage_id text, user_id uuid, model text, prompt_tokens bigint, completion_tokens bigint, '
+            'cached_tokens bigint, cost numeric, paid_from_credit numeric, request_key text, '
+            'created_at timestamp with time zone'
+        )
+    $$,
+    'the old system is three views, of these columns'
+);
+select is_empty(
+    $$
+    select name from legacy_views
+    where relowner = 'billing_owner'::regrole or coalesce(reloptions, '{}') @> '{security_invoker=true}'
+    $$,
+    'they are the installer''s, and read with the installer''s rights: no row level security hides a user from them'
+);
+select is_empty(
+    $$select name from legacy_views where coalesce(obj_description(oid, 'pg_class'), '') !~ '\S'$$, 'each has a comment'
+);
+select is_empty(
+    $$
+    select signature, m[1] from routines cross join lateral regexp_matches(prosrc, 'legacy_billing\.(\w+)', 'g') m
+    where m[1] not in (select name from legacy_views)
+    $$,
+    'no function knows of the old system but by them'
+);
+select is_empty(
+    $$
+    select oid::regprocedure from pg_proc
+    where pronamespace = 'legacy_billing'::regnamespace and prosecdef
+        and coalesce(proconfig, '{}') <> '{search_path=pg_temp}'
+    $$,
+    'what saves into it with the installer''s rights looks into pg_catalog, then pg_temp'
+);
+select results_eq(
+    $$
+    select tgrelid::regclass::text collate "default", tgenabled::text, tgtype::integer & 127
+    from pg_trigger where tgfoid = 'billing.guard_old_system()'::regprocedure
+    order by 1
+    $$,
+    -- The bits of a row's trigger before INSERT and UPDATE.
+    $$
+    values ('legacy_billing.bought_credit', 'O', 1 | 2 | 4 | 16), ('legacy_billing.purchases', 'O', 1 | 2 | 4 | 16),
+        ('legacy_billing.usage_records', 'O', 1 | 2 | 4 | 16)
+    $$,
+    'usage, purchases and credit of the old system are guarded, row by row'
 );
 
 -- One user per key.

@@ -158,6 +158,12 @@ select billing.open_account(subscriber()) \g /dev/null
 select customer(subscriber(), 'cus_s') \g /dev/null
 select billing.record_stripe_object(stripe_subscription('sub_s', 'cus_s', 'tier_6_50')) \g /dev/null
 select billing.request_subscription_change(subscriber(), 'cancel') \g /dev/null
+create function waiting() returns uuid immutable language sql as
+$$select '00000000-0000-0000-0000-0000000000e3'::uuid$$;
+create function back() returns uuid immutable language sql as $$select '00000000-0000-0000-0000-0000000000e4'::uuid$$;
+insert into legacy_billing.customers (user_id) values (waiting()), (back());
+select billing.migrate_users(array[back()]) \g /dev/null
+select billing.rollback_users(array[back()]) \g /dev/null
 update billing.billing_tiers set price_cents = 1 where name = 'tier_6_50';
 update billing.credit_accounts set tier = 'tier_2_20' where user_id = c();
 
@@ -213,7 +219,18 @@ insert into calls values
     ('amount_out_of_range', 'billing.set_auto_top_up(buyer(), true, 1, ''10'', 9.99)'),
     ('tier_not_for_sale', 'billing.request_checkout(a(), ''free'')'),
     ('unknown_interval', 'billing.request_checkout(a(), ''tier_2_20'', ''week'')'),
-    ('append_only', 'delete from billing.credit_ledger');
+    ('append_only', 'delete from billing.credit_ledger'),
+    ('already_migrated', 'insert into legacy_billing.bought_credit (user_id, balance) values (a(), 1)'),
+    ('not_migrated', 'billing.open_account(waiting())'),
+    ('not_migrated', 'billing.get_account(waiting())'),
+    ('not_migrated', 'billing.check_credits(waiting())'),
+    ('not_migrated', 'billing.deduct_credits(waiting(), 1)'),
+    ('not_migrated', 'billing.hold_credits(waiting(), 1)'),
+    ('not_migrated', 'billing.open_account(back())'),
+    ('not_migrated', 'billing.get_account(back())'),
+    ('not_migrated', 'billing.check_credits(back())'),
+    ('not_migrated', 'billing.deduct_credits(back(), 1)'),
+    ('not_migrated', 'billing.hold_credits(back(), 1)');
 
 create function raises(p_name text, p_call text) returns text language plpgsql as $$
 declare

@@ -10,7 +10,8 @@ grant usage on schema billing to tap_user;
 grant execute on function billing_private.current_user_id() to tap_user;
 grant select on billing.credit_accounts, billing.credit_ledger, billing.credit_grants, billing.credit_burns,
     billing.credit_holds, billing.user_roles, billing.admin_actions_log, billing.credit_purchases,
-    billing.billing_payments, billing.credit_refunds, billing.billing_subscriptions, billing.billing_auto_top_ups
+    billing.billing_payments, billing.credit_refunds, billing.billing_subscriptions, billing.billing_auto_top_ups,
+    billing.user_migrations
     to tap_user;
 
 create temp view routines as
@@ -69,9 +70,9 @@ select bag_eq(
     $$
     values
         ('billing.admin_actions_log', 'select'), ('billing.credit_accounts', 'select'), ('billing.credit_ledger', 'select'),
-        ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select')
+        ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select'), ('billing.user_migrations', 'select')
     $$,
-    'billing_monitor reads accounts, ledger, admin log, and how events and calls do, and has no other right'
+    'billing_monitor reads accounts, ledger, admin log, migrations, and how events and calls do, and has no other right'
 );
 select bag_eq(
     $$
@@ -94,6 +95,42 @@ select is_empty(
     $$,
     'no relation is granted to PUBLIC'
 );
+select is_empty(
+    $$
+    select r.rolname, c.oid::regclass from pg_class c
+    cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) a (privilege)
+    cross join pg_roles r
+    where c.relnamespace = 'legacy_billing'::regnamespace and c.relkind in ('r', 'v')
+        and r.rolname in ('billing_api', 'billing_monitor', 'tap_nobody', 'tap_user')
+        and has_table_privilege(r.oid, c.oid, a.privilege)
+    union all
+    select rolname, null from pg_roles
+    where rolname in ('billing_api', 'billing_monitor', 'tap_nobody', 'tap_user')
+        and has_schema_privilege(oid, 'legacy_billing', 'usage')
+    $$,
+    'nobody reads the old system through us'
+);
+select bag_eq(
+    $$
+    select c.relname::text collate "default", a.privilege from pg_class c
+    cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) a (privilege)
+    where c.relnamespace = 'legacy_billing'::regnamespace and c.relkind in ('r', 'v', 'S')
+        and has_table_privilege('billing_owner', c.oid, a.privilege)
+    $$,
+    $$
+    values ('legacy_customers', 'select'), ('legacy_customers', 'insert'), ('legacy_usage', 'select'),
+        ('legacy_usage', 'insert'), ('legacy_purchases', 'select'), ('legacy_purchases', 'insert'),
+        ('legacy_purchases', 'update')
+    $$,
+    'the owner of billing has its three views, and none of its tables'
+);
+select is_empty(
+    $$
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'legacy_billing'::regnamespace and has_function_privilege('tap_nobody', p.oid, 'execute')
+    $$,
+    'nor does PUBLIC execute anything there'
+);
 
 -- Functions.
 
@@ -105,7 +142,9 @@ from unnest(array[
     'change_tier', 'check_credits', 'claim_stripe_call', 'compare_with_stripe', 'complete_purchase', 'deduct_credits',
     'deduct_credits_batch', 'deduct_tokens', 'entry_funding', 'fail_stripe_call', 'fail_stripe_event',
     'finish_refund', 'finish_stripe_call', 'get_account', 'get_auto_top_up', 'get_checkout', 'get_purchase',
-    'get_refund', 'get_subscription', 'get_user_role', 'grant_credits', 'hold_credits', 'list_accounts',
+    'get_migration', 'get_refund', 'get_subscription', 'get_user_role', 'grant_credits', 'hold_credits',
+    'legacy_check', 'legacy_credit_balance', 'legacy_purchases', 'legacy_record_purchase', 'legacy_subscription',
+    'legacy_track', 'legacy_usage', 'list_accounts',
     'list_actions', 'list_due_stripe_calls', 'list_due_stripe_events', 'list_due_top_ups', 'list_entries',
     'list_grants', 'list_holds', 'list_model_prices', 'list_packages', 'list_payments', 'list_purchases',
     'list_refunds', 'list_stripe_events', 'list_tiers', 'open_account', 'postpone_stripe_call', 'record_purchase',
@@ -122,8 +161,12 @@ select bag_eq(
 );
 select bag_eq(
     $$select name from routines where schema = 'billing' and not has_function_privilege('billing_api', oid, 'execute')$$,
-    $$values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config')$$,
-    'configuration and the first super admin are the owner''s alone'
+    $$
+    values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config'), ('analyze_migration'),
+        ('guard_old_system'), ('list_migrated_users'), ('list_old_users'), ('list_users_without_customer'),
+        ('migrate_users'), ('plan_migration'), ('rollback_users'), ('verify_migration')
+    $$,
+    'configuration, the first super admin and migrations are the owner''s alone'
 );
 select bag_eq(
     $$select name from routines where has_function_privilege('billing_monitor', oid, 'execute')$$,
@@ -172,8 +215,13 @@ from unnest(array[
     'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds', 'admin_actions_log',
     'billing_packages', 'billing_customers', 'credit_purchases', 'billing_payments', 'credit_refunds',
     'billing_disputes', 'account_freezes', 'billing_subscriptions', 'billing_checkouts', 'billing_auto_top_ups',
-    'stripe_events', 'stripe_calls'
+    'stripe_events', 'stripe_calls', 'user_migrations', 'tier_prices'
 ]) name;
+select throws_ok(
+    'select from legacy_billing.' || name, '42501', 'permission denied for schema legacy_billing',
+    'billing_api cannot read ' || name
+)
+from unnest(array['legacy_customers', 'legacy_usage', 'legacy_purchases', 'customers', 'bought_credit']) name;
 select throws_ok(
     'update billing.credit_accounts set balance = 1000', '42501', 'permission denied for table credit_accounts',
     'billing_api cannot write a balance'
@@ -192,7 +240,10 @@ select throws_ok(
 )
 from unnest(array[
     $$billing.bootstrap_super_admin('00000000-0000-0000-0000-00000000000a')$$, 'billing.get_config()',
-    $$billing.diff_config('{}')$$, $$billing.apply_config('{}')$$
+    $$billing.diff_config('{}')$$, $$billing.apply_config('{}')$$, 'billing.analyze_migration()',
+    'billing.list_old_users()', 'billing.list_migrated_users()', 'billing.list_users_without_customer()',
+    'billing.plan_migration(null)', 'billing.migrate_users(null)', 'billing.rollback_users(null)',
+    'billing.verify_migration(null)'
 ]) call;
 select throws_ok(
     'set local session_replication_role = replica', '42501',
@@ -230,8 +281,20 @@ from unnest(array[
     $$list_holds('00000000-0000-0000-0000-00000000000a')$$, 'list_tiers()', 'list_model_prices()', 'list_accounts()',
     'list_actions()', $$verify_account('00000000-0000-0000-0000-00000000000a')$$, 'verify_ledger()'
 ]) call;
+-- In both systems: a lives in this one, ee in the old one.
+select lives_ok(
+    format('select * from billing.' || call, u), format('billing_api calls %s for %s', split_part(call, '(', 1), u)
+)
+from unnest(array['00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-0000000000ee']) u
+cross join unnest(array[
+    'get_migration(%L)', 'legacy_track(%L, ''gpt-4o'', 10, 10)', 'legacy_check(%L)', 'legacy_usage(%L)',
+    'legacy_subscription(%L)', 'legacy_credit_balance(%L)', 'legacy_record_purchase(%1$L, 1, 100, ''pi_%1$s'')',
+    'legacy_purchases(%L)'
+]) call;
 reset role;
 
+insert into legacy_billing.customers (user_id) values ('00000000-0000-0000-0000-0000000000e7');
+select billing.migrate_users(array['00000000-0000-0000-0000-0000000000e7']::uuid[]) \g /dev/null
 select buys(e(), 10, 'pi_e') \g /dev/null
 select billing.open_account(d()) \g /dev/null
 select customer(u, 'cus_' || right(u::text, 1)) from unnest(array[a(), b(), d(), e()]) u \g /dev/null
@@ -324,7 +387,7 @@ select results_eq(
 )
 from unnest(array[
     'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns', 'credit_purchases',
-    'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups'
+    'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups', 'user_migrations'
 ]) name;
 select is_empty('select user_id from billing.user_roles', 'and no role of somebody else');
 select is_empty('select target_user_id from billing.admin_actions_log', 'the admin log shows a user nothing');
@@ -371,6 +434,9 @@ set local role billing_monitor;
 select isnt_empty('select user_id from billing.credit_accounts', 'billing_monitor really sees an account');
 select isnt_empty('select user_id from billing.credit_ledger', 'billing_monitor really sees an entry');
 select isnt_empty('select action_id from billing.admin_actions_log', 'billing_monitor really sees an admin''s action');
+select isnt_empty(
+    'select from billing.user_migrations where status = ''migrated''', 'billing_monitor really sees a migration'
+);
 select throws_ok(
     'select from billing.credit_holds', '42501', 'permission denied for table credit_holds',
     'billing_monitor does not read holds'

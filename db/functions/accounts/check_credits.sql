@@ -1,6 +1,6 @@
 -- Reads only. Between the check and the deduction the balance may change: hold credits to be sure of them.
--- Raises: UC400 invalid_request, UC404 account_not_found, UC422 amount_not_positive, amount_too_precise,
---         amount_too_large.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated, UC422 amount_not_positive,
+--         amount_too_precise, amount_too_large.
 create or replace function billing.check_credits(
     p_user_id  uuid,
     p_required numeric default 0.01

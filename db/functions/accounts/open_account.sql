@@ -1,6 +1,6 @@
--- Locks:  the account row, until commit.
+-- Locks:  the user's migration, then the account row, until commit.
 -- Replay: an account that is open already is returned as it is; its tier does not change.
--- Raises: UC400 invalid_request, UC404 unknown_tier.
+-- Raises: UC400 invalid_request, UC404 unknown_tier, UC409 not_migrated.
 create or replace function billing.open_account(
     p_user_id uuid,
     p_tier    text default 'free'
@@ -19,6 +19,7 @@ begin
     elsif not exists (select from billing.billing_tiers where name = p_tier) then
         perform billing_private.raise_error('unknown_tier', format('There is no tier %L.', p_tier));
     end if;
+    perform billing_private.check_may_open(p_user_id);
     insert into billing.credit_accounts (user_id, tier, created_at, updated_at)
     values (p_user_id, p_tier, v_now, v_now)
     on conflict (user_id) do nothing

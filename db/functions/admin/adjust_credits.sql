@@ -3,8 +3,8 @@
 -- Replay:  the same key, admin and amount returns the first result with replayed = true; a refusal binds no key.
 -- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed, insufficient_credits: success =
 --          false, nothing moves, and the attempt is in the admin log.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, UC422 amount_zero,
---          amount_too_precise, amount_too_large, reason_required.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, not_migrated,
+--          UC422 amount_zero, amount_too_precise, amount_too_large, reason_required.
 create or replace function billing.adjust_credits(
     p_actor           uuid,
     p_user_id         uuid,

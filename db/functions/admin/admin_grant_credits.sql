@@ -1,6 +1,6 @@
 -- Like a positive adjustment, with an expiry.
 -- Locks, replay and answers as billing.adjust_credits; the key's request is the amount and the expiry.
--- Raises: UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused,
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, not_migrated,
 --         UC422 amount_not_positive, amount_too_precise, amount_too_large, reason_required, expiry_not_ahead.
 create or replace function billing.admin_grant_credits(
     p_actor           uuid,

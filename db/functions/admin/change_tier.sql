@@ -4,7 +4,7 @@
 -- The difference counts in the admin's limits, like any credits that an admin gives.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed: success = false, and it is logged.
--- Raises:  UC400 invalid_request, UC404 account_not_found, unknown_tier, UC422 reason_required.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, unknown_tier, UC409 not_migrated, UC422 reason_required.
 create or replace function billing.change_tier(
     p_actor   uuid,
     p_user_id uuid,

@@ -4,7 +4,7 @@
 -- Replay:  the same key, admin and entry returns the first result with replayed = true; a refusal binds no key.
 -- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed: success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, entry_not_found, UC409 already_reversed,
---          idempotency_key_reused, UC422 entry_not_reversible, reason_required.
+--          idempotency_key_reused, not_migrated, UC422 entry_not_reversible, reason_required.
 create or replace function billing.reverse_entry(
     p_actor           uuid,
     p_user_id         uuid,

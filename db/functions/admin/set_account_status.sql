@@ -5,7 +5,7 @@
 -- Locks:   the account row, then the admin's row, until commit.
 -- Answers: not_an_admin, account_has_holds (a close with live holds), dispute_open (an admin cannot end what no admin
 --          began): success = false, and it is logged.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC422 reason_required, unknown_status.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 not_migrated, UC422 reason_required, unknown_status.
 create or replace function billing.set_account_status(
     p_actor   uuid,
     p_user_id uuid,

@@ -1,5 +1,5 @@
 -- Recomputes the hash chain, the running balance and every sum that an account keeps. No rows: all is well.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.verify_account(p_user_id uuid)
 returns setof billing.finding
 language plpgsql

@@ -5,7 +5,7 @@
 -- Replay:  the same key, hold and amount returns the first entry with replayed = true; a refusal binds no key.
 -- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
 -- Raises:  UC400 invalid_request, UC404 account_not_found, hold_not_found, UC409 hold_not_active,
---          idempotency_key_reused, UC422 amount_not_positive, amount_too_precise, amount_too_large.
+--          idempotency_key_reused, not_migrated, UC422 amount_not_positive, amount_too_precise, amount_too_large.
 create or replace function billing.capture_hold(
     p_user_id         uuid,
     p_hold_id         uuid,

@@ -3,8 +3,8 @@
 -- Locks:   the account row, until commit.
 -- Replay:  the same key and amount returns the first hold with replayed = true; a refusal binds no key.
 -- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, UC422 amount_not_positive,
---          amount_too_precise, amount_too_large, expires_in_out_of_range.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, not_migrated,
+--          UC422 amount_not_positive, amount_too_precise, amount_too_large, expires_in_out_of_range.
 create or replace function billing.hold_credits(
     p_user_id         uuid,
     p_amount          numeric,

@@ -1,4 +1,4 @@
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.list_holds(p_user_id uuid, p_active_only boolean default true)
 returns setof billing.hold
 language plpgsql

@@ -1,6 +1,6 @@
 -- Locks:  the account row, until commit.
 -- Replay: a hold that has ended is returned unchanged.
--- Raises: UC400 invalid_request, UC404 account_not_found, hold_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, hold_not_found, UC409 not_migrated.
 create or replace function billing.release_hold(p_user_id uuid, p_hold_id uuid)
 returns billing.hold
 language plpgsql

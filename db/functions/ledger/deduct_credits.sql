@@ -1,7 +1,7 @@
 -- Locks:   the account row, until commit.
 -- Replay:  the same key, amount and reference returns the first entry with replayed = true; a refusal binds no key.
 -- Answers: insufficient_credits, account_frozen, account_closed: success = false, and a usage entry of 0 is left.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused,
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, not_migrated,
 --          UC422 amount_not_positive, amount_too_precise, amount_too_large.
 create or replace function billing.deduct_credits(
     p_user_id         uuid,

@@ -1,7 +1,7 @@
 -- For applications: trials, promotions, goodwill. Tier grants, purchases and migrations have functions of their own.
 -- Locks:  the account row, until commit.
 -- Replay: the same key, amount, source and reference returns the first entry with replayed = true.
--- Raises: UC400 invalid_request, UC404 account_not_found, UC409 account_closed, idempotency_key_reused,
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 account_closed, idempotency_key_reused, not_migrated,
 --         UC422 amount_not_positive, amount_too_precise, amount_too_large, expiry_not_ahead, unknown_source.
 create or replace function billing.grant_credits(
     p_user_id         uuid,

@@ -1,9 +1,9 @@
 -- In one transaction: what the event means, and that it was applied. An error undoes both: report it to
 -- fail_stripe_event. An event that was given up can be applied again by hand.
--- Locks:  the event, then what it changes, the account first, until commit.
+-- Locks:  the event, then what it changes, the user's migration and account first, until commit.
 -- Replay: an event that was applied, or means nothing to us, is returned as it is.
 -- Raises: UC400 invalid_request, UC404 event_not_found, purchase_not_found, checkout_not_found, customer_not_found,
---         account_not_found, unknown_tier, UC409 payment_mismatch.
+--         account_not_found, unknown_tier, UC409 payment_mismatch, not_migrated.
 create or replace function billing.apply_stripe_event(p_event_id text)
 returns billing.stripe_event
 language plpgsql

@@ -1,6 +1,6 @@
 -- p_intent is Stripe's PaymentIntent. It must be of this purchase; what it says decides: only one that succeeded
 -- grants.
--- Locks:  the account, the purchase, the payment, until commit.
+-- Locks:  the user's migration, the account, the purchase, the payment, until commit.
 -- Replay: a purchase that is paid by this payment is returned as it is.
 -- Raises: UC400 invalid_request, UC404 purchase_not_found, UC409 payment_mismatch.
 create or replace function billing.complete_purchase(p_purchase_id uuid, p_intent jsonb)

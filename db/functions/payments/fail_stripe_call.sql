@@ -1,5 +1,5 @@
 -- A refund that Stripe refuses gives the credits back that the request took; an automatic top-up is turned off.
--- Locks:  the account, the refund, the payment, then the call, until commit.
+-- Locks:  the user's migration, the account, the refund, the payment, then the call, until commit.
 -- Replay: a call that has ended is returned as it is.
 -- Raises: UC404 call_not_found.
 create or replace function billing.fail_stripe_call(p_call_id uuid, p_error text, p_code text default null)

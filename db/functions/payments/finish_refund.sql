@@ -1,5 +1,5 @@
 -- p_stripe_refund is Stripe's Refund. One that failed gives the credits back that the request took, even days later.
--- Locks:  the account, the refund, the payment, until commit.
+-- Locks:  the user's migration, the account, the refund, the payment, until commit.
 -- Replay: the same answer again changes nothing.
 -- Raises: UC400 invalid_request, UC404 refund_not_found, UC409 payment_mismatch.
 create or replace function billing.finish_refund(p_refund_id uuid, p_stripe_refund jsonb)

@@ -1,8 +1,8 @@
 -- p_object is what Stripe made or told. In one transaction: what it means, and that the call is done.
--- Locks:  what the object changes, the account first, then the call, until commit.
+-- Locks:  what the object changes, the user's migration and account first, then the call, until commit.
 -- Replay: a call that has ended is returned as it is.
 -- Raises: UC400 invalid_request, UC404 call_not_found, purchase_not_found, customer_not_found, account_not_found,
---         unknown_tier, UC409 payment_mismatch.
+--         unknown_tier, UC409 payment_mismatch, not_migrated.
 create or replace function billing.finish_stripe_call(p_call_id uuid, p_object jsonb)
 returns billing.stripe_call
 language plpgsql

@@ -1,4 +1,4 @@
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.get_auto_top_up(p_user_id uuid)
 returns billing.auto_top_up
 language plpgsql

@@ -2,8 +2,8 @@
 -- Locks:  the account row, until commit.
 -- Replay: the same key, amount and package returns the first purchase with replayed = true.
 -- Raises: UC400 invalid_request, UC403 purchase_not_allowed, UC404 account_not_found, unknown_package,
---         UC409 idempotency_key_reused, UC422 amount_not_positive, amount_not_whole_cents, amount_out_of_range,
---         amount_too_precise, amount_too_large.
+--         UC409 idempotency_key_reused, not_migrated, UC422 amount_not_positive, amount_not_whole_cents,
+--         amount_out_of_range, amount_too_precise, amount_too_large.
 create or replace function billing.record_purchase(
     p_user_id         uuid,
     p_amount          numeric default null,

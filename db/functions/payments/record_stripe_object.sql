@@ -1,8 +1,8 @@
 -- For what was read at Stripe by hand, or by the reconciliation. p_seen_at is when it was read, now unless told; what
 -- is older than what stands here changes nothing.
--- Locks:  what the object changes, the account first, until commit.
+-- Locks:  what the object changes, the user's migration and account first, until commit.
 -- Raises: UC400 invalid_request, UC404 purchase_not_found, checkout_not_found, customer_not_found, account_not_found,
---         unknown_tier, UC409 payment_mismatch.
+--         unknown_tier, UC409 payment_mismatch, not_migrated.
 create or replace function billing.record_stripe_object(p_object jsonb, p_seen_at timestamptz default null)
 returns boolean
 language plpgsql

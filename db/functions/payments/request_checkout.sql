@@ -2,7 +2,7 @@
 -- Locks:  the account row, until commit.
 -- Replay: the same key, tier and interval returns the first checkout with replayed = true.
 -- Raises: UC400 invalid_request, UC404 account_not_found, unknown_tier, UC409 account_closed, change_pending,
---         idempotency_key_reused, subscription_exists, UC422 tier_not_for_sale, unknown_interval.
+--         idempotency_key_reused, subscription_exists, not_migrated, UC422 tier_not_for_sale, unknown_interval.
 create or replace function billing.request_checkout(
     p_user_id         uuid,
     p_tier            text,

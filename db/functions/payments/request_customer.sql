@@ -1,7 +1,7 @@
 -- The answer has the id at Stripe, or the call that is to make the customer there.
 -- Locks:  the customer, until commit, so that nobody answers the call that waits between the look at the id and the
 --         look for that call.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.request_customer(p_user_id uuid)
 returns billing.customer
 language plpgsql
@@ -13,7 +13,7 @@ declare
     v_customer_id text;
     v_call_id     uuid;
 begin
-    perform billing_private.read_account(p_user_id);
+    perform billing_private.check_not_rolled_back(billing_private.read_account(p_user_id));
     insert into billing.billing_customers (user_id, created_at) values (p_user_id, v_now) on conflict do nothing;
     select stripe_customer_id into v_customer_id
     from billing.billing_customers

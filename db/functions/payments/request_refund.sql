@@ -9,8 +9,8 @@
 -- Answers: not_an_admin, refund_not_allowed, admin_limit_exceeded, approval_required, account_closed,
 --          payment_not_found, payment_disputed, refund_exceeds_payment: success = false, nothing moves, and it is
 --          logged.
--- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, UC422 amount_not_positive,
---          amount_too_precise, amount_too_large, amount_not_whole_cents, reason_required.
+-- Raises:  UC400 invalid_request, UC404 account_not_found, UC409 idempotency_key_reused, not_migrated,
+--          UC422 amount_not_positive, amount_too_precise, amount_too_large, amount_not_whole_cents, reason_required.
 create or replace function billing.request_refund(
     p_actor             uuid,
     p_user_id           uuid,

@@ -3,7 +3,7 @@
 -- lower one back. The answer's call_id is what is to be done at Stripe; none when everything is as wanted.
 -- Locks:  the account row, until commit.
 -- Raises: UC400 invalid_request, UC404 account_not_found, subscription_not_found, unknown_tier, UC409 account_closed,
---         change_pending, UC422 tier_not_for_sale.
+--         change_pending, not_migrated, UC422 tier_not_for_sale.
 create or replace function billing.request_subscription_change(
     p_user_id uuid,
     p_change  text,
@@ -33,7 +33,8 @@ begin
     select call_id, request::jsonb into v_call_id, v_pending
     from billing.stripe_calls
     where kind = 'subscription' and subject_id = v_subscription.stripe_subscription_id and status = 'pending';
-    if found and v_pending is distinct from v_request then
+    -- The item of a subscription from the old system may have become known meanwhile.
+    if found and v_pending - 'item_id' is distinct from v_request - 'item_id' then
         perform billing_private.raise_error('change_pending', format(
             'Subscription %s has a change under way: %s.', v_subscription.stripe_subscription_id, v_pending ->> 'change'
         ));

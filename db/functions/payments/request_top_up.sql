@@ -1,7 +1,7 @@
 -- Each fall below the threshold has a number, and one charge: while one is under way there is no other. A row of nulls
 -- is the answer when nothing is to be charged.
 -- Locks:  the account row, the top-up, until commit.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.request_top_up(p_user_id uuid)
 returns billing.purchase
 language plpgsql

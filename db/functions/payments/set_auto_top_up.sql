@@ -3,7 +3,7 @@
 -- still not charged before retry_after, another one is.
 -- Locks:  the account row, until commit.
 -- Raises: UC400 invalid_request, UC403 purchase_not_allowed, UC404 account_not_found, unknown_package,
---         UC422 amount_not_positive, amount_too_precise, amount_too_large, amount_out_of_range.
+--         UC409 not_migrated, UC422 amount_not_positive, amount_too_precise, amount_too_large, amount_out_of_range.
 create or replace function billing.set_auto_top_up(
     p_user_id           uuid,
     p_enabled           boolean,

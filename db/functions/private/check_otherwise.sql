@@ -1,5 +1,5 @@
--- Raises: UC400 invalid_request, UC404 account_not_found, UC422 amount_not_positive, amount_too_precise,
---         amount_too_large.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated, UC422 amount_not_positive,
+--         amount_too_precise, amount_too_large.
 create or replace function billing_private.check_otherwise(p_user_id uuid, p_required numeric)
 returns billing.credit_check
 language plpgsql
@@ -10,6 +10,7 @@ declare
     v_refusal text;
 begin
     perform billing_private.check_amount(p_required);
+    perform billing_private.check_not_rolled_back(v_account);
     v_account := billing_private.settled_account(
         v_account, greatest(billing_private.clock(), v_account.updated_at)
     );

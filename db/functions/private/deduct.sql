@@ -48,9 +48,9 @@ begin
     where user_id = p_user_id
     for no key update;
     if not found then
-        return billing_private.fail_spend(p_raise, 'account_not_found', format(
-            'User %s has no account.', coalesce(p_user_id::text, 'null')
-        ));
+        return billing_private.fail_spend(
+            p_raise, billing_private.no_account(p_user_id), format('User %s has no account.', p_user_id)
+        );
     end if;
     v_now := greatest(billing_private.clock(), v_account.updated_at);
     if v_account.next_expiry_at <= v_now then

@@ -39,6 +39,11 @@ begin
         return billing_private.fail_spend(p_raise, 'amount_too_large', format('The call costs %s.', p_amount));
     end if;
     v_refusal := billing_private.spend_refusal(v_account, p_amount);
+    if v_refusal = 'account_closed' and billing_private.is_rolled_back(p_user_id) then
+        return billing_private.fail_spend(
+            p_raise, 'not_migrated', format('User %s was moved back to the old system.', p_user_id)
+        );
+    end if;
     if v_refusal is not null then
         v_account := billing_private.refuse_spend(
             v_account, p_now, v_refusal, p_amount, p_operation, p_idempotency_key, p_reference_type, p_reference_id,

@@ -5,7 +5,7 @@ language plpgsql
 as $$
 declare
     v_refund  billing.credit_refunds := billing_private.read_refund(p_refund_id);
-    v_account billing.credit_accounts := billing_private.lock_account(v_refund.user_id);
+    v_account billing.credit_accounts := billing_private.lock_account(v_refund.user_id, true);
     v_now     timestamptz := greatest(billing_private.clock(), v_account.updated_at);
 begin
     update billing.credit_refunds
@@ -14,6 +14,7 @@ begin
     if found then
         v_account := billing_private.settle_account(v_account, v_now);
         perform billing_private.net_refund(v_account, v_now, p_refund_id);
+        perform billing_private.forward_to_old_system(v_refund.user_id);
     end if;
 end
 $$;

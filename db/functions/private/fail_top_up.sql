@@ -10,7 +10,7 @@ returns void
 language plpgsql
 as $$
 declare
-    v_account billing.credit_accounts := billing_private.lock_account(p_purchase.user_id);
+    v_account billing.credit_accounts := billing_private.lock_account(p_purchase.user_id, true);
     v_now     timestamptz := greatest(billing_private.clock(), v_account.updated_at);
 begin
     update billing.credit_purchases

@@ -22,11 +22,7 @@ begin
     from billing.billing_tiers
     where name = p_account.tier;
     v_expires_at := (v_start at time zone 'UTC' + v_tier.grant_expires_after) at time zone 'UTC';
-    v_granted := (
-        select coalesce(sum(amount), 0)
-        from billing.credit_grants
-        where user_id = p_account.user_id and source = 'tier_grant' and reference_id = v_period
-    );
+    v_granted := billing_private.tier_granted(p_account.user_id, p_period);
     v_amount := billing_private.tier_amount(p_account.tier, p_period) - v_granted;
     if v_amount > 0 and coalesce(v_expires_at > p_now, true) then
         if v_granted = 0 then
@@ -37,9 +33,17 @@ begin
             p_account, p_now, 'tier_grant', 'tier_grant',
             array[(null, v_amount, billing_private.source_priority('tier_grant'), v_expires_at, null)]
                 ::billing_private.lot[],
-            -- Up to which amount: it only ever rises within a period, whatever becomes of the tier's name.
+            -- Up to which amount: it only ever rises within a period, whatever becomes of the tier's name. It begins
+            -- anew for a user who was migrated within the month.
             'grant_tier_credits',
-            v_period || case when v_granted > 0 then '/' || trim_scale(v_granted + v_amount) else '' end,
+            v_period || case when v_granted > 0 then '/' || trim_scale(v_granted + v_amount) else '' end || coalesce(
+                (
+                    select '/' || round
+                    from billing.user_migrations
+                    where user_id = p_account.user_id and period = p_period and round > 0
+                ),
+                ''
+            ),
             'period', v_period, format('%s credits of %s', v_tier.display_name, v_period), null, p_actor
         );
     end if;

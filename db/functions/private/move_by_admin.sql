@@ -1,5 +1,6 @@
 -- What adjust_credits and admin_grant_credits share: lock, replay, authorize, move, log.
--- Raises: UC404 account_not_found, UC409 idempotency_key_reused, UC422 expiry_not_ahead, amount_too_large.
+-- Raises: UC404 account_not_found, UC409 idempotency_key_reused, not_migrated, UC422 expiry_not_ahead,
+--         amount_too_large.
 create or replace function billing_private.move_by_admin(
     p_operation       text,
     p_actor           uuid,

@@ -9,7 +9,7 @@ declare
     v_now            timestamptz := billing_private.clock();
     v_checkout       billing.billing_checkouts := billing_private.read_checkout(p_checkout_id);
 begin
-    perform billing_private.lock_account(v_checkout.user_id);
+    perform billing_private.lock_account(v_checkout.user_id, true);
     update billing.billing_checkouts
     set status = case
             when array_position(v_ranks, p_session ->> 'status') > array_position(v_ranks, status)

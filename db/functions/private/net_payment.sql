@@ -33,6 +33,14 @@ begin
         return p_account;
     end if;
     select * into v_share from billing_private.reclaimable(v_payment);
+    if v_share.total > v_payment.reclaimed and billing_private.is_rolled_back(p_account.user_id) then
+        p_account := billing_private.recall_credits(
+            p_account, p_now, p_payment_intent_id, v_share.total - v_payment.reclaimed
+        );
+        v_payment.grant_no := (
+            select grant_no from billing.billing_payments where payment_intent_id = p_payment_intent_id
+        );
+    end if;
     v_clawed := v_payment.clawed;
     v_debt := v_payment.owed;
     v_wanted := least(

@@ -40,6 +40,7 @@ begin
     v_purchase.kind := p_kind;
     v_purchase.package := p_package;
     v_purchase.status := 'pending';
+    v_purchase.spent_before := 0;
     v_purchase.details := '{}';
     v_purchase.created_at := p_now;
     return v_purchase;

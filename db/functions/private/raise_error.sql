@@ -53,6 +53,12 @@ begin
         when 'unknown_tier' then
             v_class := '404';
             v_hint := 'Name one of billing.list_tiers().';
+        when 'already_migrated' then
+            v_class := '409';
+            v_hint := 'Go to the account: billing.deduct_tokens(user_id, …), or billing.rollback_users first.';
+        when 'not_migrated' then
+            v_class := '409';
+            v_hint := 'Go to the old system, or migrate the user first: billing.migrate_users(array[user_id]).';
         when 'account_closed' then
             v_class := '409';
             v_hint := 'Set the account''s status to active before credits move.';

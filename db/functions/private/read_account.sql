@@ -1,4 +1,4 @@
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing_private.read_account(p_user_id uuid)
 returns billing.credit_accounts
 language plpgsql
@@ -14,7 +14,7 @@ begin
     from billing.credit_accounts
     where user_id = p_user_id;
     if not found then
-        perform billing_private.raise_error('account_not_found', format('User %s has no account.', p_user_id));
+        perform billing_private.raise_no_account(p_user_id);
     end if;
     return v_account;
 end

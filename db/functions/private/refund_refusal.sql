@@ -28,6 +28,11 @@ begin
     return case
         when v_money.disputed then 'payment_disputed'
         when v_money.refunded + v_money.lost + p_amount * 100 > v_payment.amount_cents then 'refund_exceeds_payment'
+        -- The old system has given the money back.
+        when exists (
+            select from billing.credit_purchases
+            where stripe_payment_intent_id = p_payment_intent_id and status = 'refunded'
+        ) then 'refund_exceeds_payment'
     end;
 end
 $$;

@@ -22,9 +22,9 @@ begin
     end if;
     perform billing_private.check_stripe_object(p_dispute, '{id, status}', '{amount, created}');
     perform billing_private.lock_intent(v_intent_id);
-    v_user_id := (select user_id from billing.billing_payments where payment_intent_id = v_intent_id);
+    v_user_id := billing_private.user_of_payment(v_intent_id);
     if v_user_id is not null then
-        v_account := billing_private.lock_account(v_user_id);
+        v_account := billing_private.lock_account(v_user_id, true);
         v_now := greatest(v_now, v_account.updated_at);
     end if;
     insert into billing.billing_disputes (
@@ -47,6 +47,7 @@ begin
     if v_user_id is not null then
         v_account := billing_private.settle_account(v_account, v_now);
         perform billing_private.adopt_payment(v_account, v_now, v_intent_id, 'dispute', false);
+        perform billing_private.forward_to_old_system(v_user_id);
     end if;
     return true;
 end

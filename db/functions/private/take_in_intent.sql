@@ -1,6 +1,6 @@
 -- A PaymentIntent that names no purchase is of a subscription, or none of ours.
 -- Locks:  the payment's id, the account, and what it changes, until commit.
--- Raises: UC400 invalid_request, UC404 purchase_not_found, account_not_found, UC409 payment_mismatch.
+-- Raises: UC400 invalid_request, UC404 purchase_not_found, account_not_found, UC409 payment_mismatch, not_migrated.
 create or replace function billing_private.take_in_intent(p_intent jsonb)
 returns boolean
 language plpgsql
@@ -21,7 +21,7 @@ begin
         return false;
     end if;
     perform billing_private.lock_intent(v_id);
-    perform billing_private.lock_account(v_user_id);
+    perform billing_private.lock_account(v_user_id, true);
     if v_status = 'succeeded' then
         perform billing_private.check_stripe_object(p_intent, '{currency}', '{amount_received}');
         perform billing_private.book_payment(

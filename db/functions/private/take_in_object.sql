@@ -1,5 +1,5 @@
 -- Raises: UC400 invalid_request, UC404 purchase_not_found, checkout_not_found, customer_not_found, account_not_found,
---         unknown_tier, UC409 payment_mismatch.
+--         unknown_tier, UC409 payment_mismatch, not_migrated.
 create or replace function billing_private.take_in_object(p_object jsonb, p_seen_at timestamptz)
 returns boolean
 language plpgsql

@@ -19,11 +19,9 @@ begin
     end if;
     perform billing_private.check_stripe_object(p_refund, '{id}', '{amount}');
     perform billing_private.lock_intent(p_refund ->> 'payment_intent');
-    v_user_id := (
-        select user_id from billing.billing_payments where payment_intent_id = p_refund ->> 'payment_intent'
-    );
+    v_user_id := billing_private.user_of_payment(p_refund ->> 'payment_intent');
     if v_user_id is not null then
-        v_account := billing_private.lock_account(v_user_id);
+        v_account := billing_private.lock_account(v_user_id, true);
         v_now := greatest(v_now, v_account.updated_at);
     end if;
     v_refund := billing_private.known_refund(
@@ -45,6 +43,7 @@ begin
     if v_user_id is not null then
         v_account := billing_private.settle_account(v_account, v_now);
         perform billing_private.net_refund(v_account, v_now, v_refund.refund_id);
+        perform billing_private.forward_to_old_system(v_user_id);
     end if;
     return v_refund.refund_id;
 end

@@ -20,7 +20,7 @@ begin
     end if;
     v_purchase := billing_private.read_purchase(v_purchase_id);
     perform billing_private.lock_intent(p_session ->> 'payment_intent');
-    perform billing_private.lock_account(v_purchase.user_id);
+    perform billing_private.lock_account(v_purchase.user_id, true);
     perform billing_private.move_purchase(
         v_purchase_id,
         case

@@ -2,7 +2,7 @@
 -- be late: it raises the tier within the period that stands here, or ends what has ended, which is right in any order,
 -- and nothing else. A subscription to something else than a tier, which did not begin here, is none of ours.
 -- Locks:  the account, the subscription, until commit.
--- Raises: UC400 invalid_request, UC404 customer_not_found, account_not_found, unknown_tier.
+-- Raises: UC400 invalid_request, UC404 customer_not_found, account_not_found, unknown_tier, UC409 not_migrated.
 create or replace function billing_private.take_in_subscription(p_subscription jsonb, p_seen_at timestamptz)
 returns uuid
 language plpgsql
@@ -38,12 +38,17 @@ begin
             'The price of subscription %s has neither metadata.tier nor the lookup_key of a tier.',
             p_subscription ->> 'id'
         ));
+    elsif v_user_id is null and exists (
+        select from legacy_billing.legacy_customers where stripe_customer_id = p_subscription ->> 'customer'
+    ) then
+        -- Of a user who waits in the old system; the migration asks Stripe again.
+        return null;
     elsif v_user_id is null then
         perform billing_private.raise_error('customer_not_found', format(
             'Subscription %s is of customer %s.', p_subscription ->> 'id', p_subscription ->> 'customer'
         ));
     end if;
-    v_account := billing_private.lock_account(v_user_id);
+    v_account := billing_private.lock_account(v_user_id, true);
     v_now := greatest(billing_private.clock(), v_account.updated_at);
     select * into v_before from billing_private.subscription_standing(v_user_id);
     if p_seen_at is null then
@@ -64,6 +69,7 @@ begin
     elsif v_late and v_account.status <> 'closed' then
         perform billing_private.grant_late_upgrade(v_account, v_now, v_tier, p_subscription ->> 'id');
     end if;
+    perform billing_private.forward_to_old_system(v_user_id, p_subscription ->> 'id');
     return v_user_id;
 end
 $$;

@@ -8,19 +8,11 @@ returns numeric
 language plpgsql
 stable
 as $$
-declare
-    v_period  text := to_char(p_period, 'YYYY-MM');
-    v_granted numeric;
 begin
-    v_granted := (
-        select sum(amount)
-        from billing.credit_grants
-        where user_id = p_account.user_id and source = 'tier_grant' and reference_id = v_period
-    );
     return greatest(
         0,
         billing_private.tier_amount(p_tier, p_period) - greatest(
-            v_granted,
+            billing_private.tier_granted(p_account.user_id, p_period),
             case
                 when coalesce(p_account.granted_through < p_period, true)
                     then billing_private.tier_amount(p_account.tier, p_period)

@@ -1,5 +1,5 @@
 -- Costs the same on the largest account: what was spent since a time is a difference on the usage axis.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.account_summary(p_user_id uuid)
 returns billing.account_summary
 language plpgsql

@@ -1,6 +1,6 @@
 -- As if settled: credits that had expired at that time are gone, even where the expiry was booked later. A time ahead
 -- tells what will be left if nothing is used and nothing granted.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.balance_at(p_user_id uuid, p_at timestamptz)
 returns numeric
 language plpgsql

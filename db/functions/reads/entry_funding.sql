@@ -1,6 +1,6 @@
 -- Usage and negative adjustments: the lots that they burned, as if settled. Expiry, clawback and debt repayment: the
 -- lot that they name. Entries that brought credits have no funding.
--- Raises: UC400 invalid_request, UC404 account_not_found, entry_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, entry_not_found, UC409 not_migrated.
 create or replace function billing.entry_funding(p_user_id uuid, p_entry_no bigint)
 returns setof billing.funding
 language plpgsql

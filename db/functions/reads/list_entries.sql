@@ -1,5 +1,5 @@
 -- Newest first; page on with p_before = the last entry_no. A page costs the same on the largest account.
--- Raises: UC400 invalid_request, UC404 account_not_found, UC422 limit_out_of_range.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated, UC422 limit_out_of_range.
 create or replace function billing.list_entries(
     p_user_id uuid,
     p_before  bigint default null,

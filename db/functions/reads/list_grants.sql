@@ -1,5 +1,5 @@
 -- In burn order, as if settled: usage that is not attributed yet is, and what has expired is gone.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.list_grants(p_user_id uuid, p_live_only boolean default true)
 returns setof billing.grant_lot
 language plpgsql

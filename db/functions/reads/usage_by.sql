@@ -1,6 +1,6 @@
 -- Buckets are hours, days, weeks (from Monday) or months in UTC. Amounts are what was taken, positive; a call is an
 -- entry.
--- Raises: UC400 invalid_request, UC404 account_not_found.
+-- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated.
 create or replace function billing.usage_by(
     p_user_id uuid,
     p_from    timestamptz,
