@@ -3,6 +3,8 @@
 Nothing is deferred here. A deduction walks the lots when it is made and notes which of them paid; an expiry and the end
 of a hold happen at their own time, in the order of time. The methods have the names, arguments and answers of the SQL
 API; what SQL raises is `Refused` with the same name. Amounts are Decimal, times are aware datetimes.
+
+`Customer` is a user of the old system, who may move to an account and back.
 """
 
 import copy
@@ -16,7 +18,10 @@ from uuid import UUID
 ZERO = Decimal(0)
 NINTH_PLACE = Decimal("0.000000001")
 FOREVER = datetime.max.replace(tzinfo=UTC)
-PRIORITIES = {"tier_grant": 10, "trial_grant": 10, "adjustment": 50, "refund": 50, "promotion": 50, "reversal": 50}
+PRIORITIES = {
+    "tier_grant": 10, "trial_grant": 10, "adjustment": 50, "refund": 50, "promotion": 50, "reversal": 50,
+    "purchase": 100, "migration": 100,
+}  # fmt: skip
 
 
 class Refused(Exception):
@@ -126,8 +131,10 @@ class Entry:
 class Account:
     """One user's account; `at(time)` moves it on, the other methods happen at its time."""
 
-    def __init__(self, now: datetime, tier: str, tiers: dict[str, Tier], admins: dict[UUID, Limits]) -> None:
-        """Open the account, with the first grant of its tier."""
+    def __init__(
+        self, now: datetime, tier: str, tiers: dict[str, Tier], admins: dict[UUID, Limits], migrated: bool = False
+    ) -> None:
+        """Open the account, with the first grant of its tier; a migration brings what there is instead."""
         self.now = self.created_at = now
         self.tiers, self.tier = tiers, tier
         self.admins = admins
@@ -141,6 +148,10 @@ class Account:
         self.actions: list[tuple[str, Decimal | None, str]] = []
         self.last_grant_at: datetime | None = None
         self.next_period = now.date().replace(day=1)
+        # Grants wait for a payment that is overdue.
+        self.paused = migrated
+        # What of a period counts as granted before an entry, whatever the lots before it were.
+        self.counted: dict[date, tuple[Decimal, int]] = {}
         self._catch_up()
 
     # What there is.
@@ -529,17 +540,19 @@ class Account:
             self.admins[actor].total += upgrade
             self._catch_up()
             self.tier = tier
-            entry = self._grant_tier(self.now.date().replace(day=1), actor)
+            entry = None if self.paused else self._grant_tier(self.now.date().replace(day=1), actor)
         return self._admin_answer("change_tier", upgrade or None, refusal, entry)
 
     def _granted(self, period: date) -> Decimal:
         """The tier grants that a period has had."""
         name = f"{period:%Y-%m}"
-        return sum((lot.amount for lot in self.lots if lot.source == "tier_grant" and lot.reference[1] == name), ZERO)
+        counted, since = self.counted.get(period, (ZERO, 0))
+        lots = [lot for lot in self.lots if lot.source == "tier_grant" and lot.reference[1] == name]
+        return counted + sum((lot.amount for lot in lots if lot.entry_no > since), ZERO)
 
     def _catch_up(self) -> None:
         """A grant for every period up to the current one that has had none, at the tier of today."""
-        while self.next_period <= self.now.date():
+        while self.next_period <= self.now.date() and not self.paused:
             self._grant_tier(self.next_period)
             self.next_period = next_month(self.next_period)
 
@@ -569,6 +582,188 @@ class Account:
             if part > 0:
                 excess -= part
                 self._take(lot, part, "expiry", "grant_tier_credits")
+
+    # Moving.
+
+    def bring(
+        self, tier: str, paused: bool, counted: Decimal, lots: list[tuple[str, Decimal, tuple[str, str | None]]]
+    ) -> None:
+        """What a migration grants: lots of their sources, those of the tier until the month ends."""
+        period = self.now.date().replace(day=1)
+        self.status, self.tier, self.paused = "active", tier, paused
+        self.next_period = period if paused else next_month(period)
+        for source, amount, reference in lots:
+            end = datetime.combine(next_month(period), datetime.min.time(), UTC) if source == "tier_grant" else None
+            self._grant("migration", source, [(amount, PRIORITIES[source], end)], "migrate_users", reference=reference)
+        self.counted[period] = (counted, len(self.entries))
+
+    def hand_over(self) -> tuple[Decimal, Decimal]:
+        """All that is left, as the rest of the month's credits and as everything else; the account is closed."""
+        for hold in self.active_holds():
+            hold.status, hold.ended_at = "released", self.now
+        self._expire_surplus()
+        self._catch_up()
+        ends = datetime.combine(next_month(self.now.date().replace(day=1)), datetime.min.time(), UTC)
+        allowance = credit = ZERO
+        for lot in self.live_lots():
+            amount = lot.remaining
+            monthly = lot.origin == "tier_grant" and (lot.expires_at or FOREVER) <= ends
+            if monthly and self.next_period > self.now.date():
+                allowance += amount
+            else:
+                credit += amount
+            self._take(lot, amount, "rollback", "rollback_users")
+        self.status = "closed"
+        return allowance, credit
+
+    def complete_purchase(self, amount: Decimal, payment: str) -> None:
+        lots = [(amount, PRIORITIES["purchase"], None)]
+        self._grant("purchase", "purchase", lots, "complete_purchase", reference=("payment_intent", payment))
+
+
+@dataclass
+class OldPurchase:
+    """A purchase of credit that both systems know in the end; `bought_at` is when it was paid, or begun."""
+
+    purchase_id: str
+    amount: Decimal
+    status: str
+    bought_at: datetime
+
+
+@dataclass
+class Subscription:
+    """A subscription of the old system: its tier, and what its plan allows in a month."""
+
+    tier: str
+    limit: Decimal
+    status: str
+
+    @property
+    def paid(self) -> bool:
+        return self.status in ("active", "trialing")
+
+    @property
+    def live(self) -> bool:
+        return self.paid or self.status in ("past_due", "unpaid", "paused")
+
+
+@dataclass
+class Customer:
+    """A user of the old system, with the account if there is one: one of the two has what the user owns."""
+
+    now: datetime
+    tiers: dict[str, Tier]
+    free_limit: Decimal
+    subscriptions: list[Subscription]
+    usage: list[tuple[datetime, Decimal]]
+    purchases: list[OldPurchase]
+    credit: Decimal
+    admins: dict[UUID, Limits] = field(default_factory=dict)
+    account: Account | None = None
+    lives_here: bool = False
+    # The account's last entry when its user came, and the time at which they went back.
+    moved_at: int = 0
+    moved_back: datetime | None = None
+
+    @property
+    def period(self) -> date:
+        return self.now.date().replace(day=1)
+
+    @property
+    def limit(self) -> Decimal:
+        """The highest limit that is paid for; that of a free user without one."""
+        limits = [each.limit if each.paid else self.free_limit for each in self.subscriptions]
+        return max(limits, default=self.free_limit)
+
+    @property
+    def used(self) -> Decimal:
+        """Usage of the calendar month in the old system."""
+        start = datetime.combine(self.period, datetime.min.time(), UTC)
+        end = datetime.combine(next_month(self.period), datetime.min.time(), UTC)
+        return sum((cost for at, cost in self.usage if start <= at < end), ZERO)
+
+    @property
+    def remaining(self) -> Decimal:
+        return max(ZERO, self.limit - self.used)
+
+    @property
+    def bought(self) -> Decimal:
+        return sum((each.amount for each in self.purchases if each.status == "completed"), ZERO)
+
+    def at(self, now: datetime) -> None:
+        self.now = now
+        if self.account is not None:
+            self.account.at(now)
+
+    def legacy_track(self, cost: Decimal) -> tuple[bool, Decimal]:
+        """Whether it was recorded, and what of it bought credit paid in the old system."""
+        if self.lives_here:
+            answer = self.account._deduct("deduct_tokens", lambda: cost, None, (None, None), None)
+            return answer["success"], ZERO
+        paid = min(max(ZERO, cost - self.remaining), self.credit)
+        self.credit -= paid
+        self.usage.append((self.now, cost))
+        return True, paid
+
+    def legacy_record_purchase(self, purchase_id: str, amount: Decimal, payment: str) -> None:
+        """A payment that nobody knew."""
+        self.purchases.append(OldPurchase(purchase_id, amount, "completed", self.now))
+        if self.lives_here:
+            self.account.complete_purchase(amount, payment)
+        else:
+            self.credit += amount
+
+    def migrate(self) -> None:
+        """The rest of the month, what is left of the newest purchases, and what no purchase explains."""
+        ranks = list(self.tiers)
+        live = [each for each in self.subscriptions if each.live]
+        best = max(live, key=lambda each: (each.paid, ranks.index(each.tier)), default=None)
+        tier = best.tier if best else "free"
+        paused = best is not None and not best.paid
+        monthly = self.tiers[tier].amount(self.period)
+        left, lots = self.credit, []
+        for each in sorted(self.purchases, key=lambda each: (each.bought_at, each.purchase_id), reverse=True):
+            part = min(each.amount, left) if each.status == "completed" else ZERO
+            if part > 0:
+                lots.insert(0, ("purchase", part, ("legacy_purchase", each.purchase_id)))
+            left -= part
+        if left > 0:
+            lots.append(("migration", left, ("legacy_credit", None)))
+        # What a rollback has left to this month is exact, whatever the plan of the old system gives in one.
+        back = self.moved_back is not None and self.moved_back.date() >= self.period
+        rest = ZERO if paused else max(ZERO, (self.limit if back else monthly) - self.used)
+        if rest > 0:
+            lots.insert(0, ("tier_grant", rest, ("period", f"{self.period:%Y-%m}")))
+        if self.account is None:
+            self.account = Account(self.now, tier, self.tiers, self.admins, migrated=True)
+        counted = max(ZERO, min(self.used, monthly)) if paused else max(monthly, self.account._granted(self.period))
+        self.account.bring(tier, paused, counted, lots)
+        self.lives_here, self.moved_at = True, len(self.account.entries)
+
+    def roll_back(self) -> str | None:
+        """The old system's usage becomes what leaves the same rest of the month. Why it is refused, if it is.
+
+        A month that waits for a payment is owed by the old system as it was: calls were paid from other credits.
+        """
+        if self.account.status != "active":
+            return f"account_{self.account.status}"
+        before = self.used
+        allowance, self.credit = self.account.hand_over()
+        self.lives_here, self.moved_back = False, self.now
+        entries = self.account.entries
+        reversed_numbers = {entry.reversed_entry_no for entry in entries}
+        self.usage += [
+            (entry.at, -entry.amount)
+            for entry in entries[self.moved_at :]
+            if entry.type == "usage" and entry.amount < 0 and entry.entry_no not in reversed_numbers
+        ]
+        granted = self.account.next_period > self.period
+        if granted and self.remaining != allowance:
+            self.usage.append((self.now, self.limit - allowance - self.used))
+        elif not granted:
+            self.usage.append((self.now, before - self.used))
+        return None
 
 
 def is_burn(entry: Entry) -> bool:

@@ -1,10 +1,11 @@
 """The demo accounts: believable, consistent, and made once."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import psycopg
 
-from scripts.demo import DAYS, IDENTITIES, USERS, seed
+from scripts.demo import DAYS, IDENTITIES, OLD_USERS, USERS, seed
 
 
 def test_the_demo_verifies_and_has_something_of_everything(conn: psycopg.Connection) -> None:
@@ -37,6 +38,37 @@ def test_its_month_lies_behind_us_and_the_clock_runs_again(conn: psycopg.Connect
 
 def test_a_second_seeding_changes_nothing(conn: psycopg.Connection) -> None:
     ids = seed(conn)
+    usage = conn.execute("select count(*), sum(cost) from legacy_billing.usage_records").fetchone()
     before = conn.execute("select count(*), max(created_at) from billing.credit_ledger").fetchone()
     assert seed(conn) == ids
+    assert conn.execute("select count(*), sum(cost) from legacy_billing.usage_records").fetchone() == usage
     assert conn.execute("select count(*), max(created_at) from billing.credit_ledger").fetchone() == before
+
+
+def test_users_of_the_old_billing_wait_to_be_migrated(conn: psycopg.Connection) -> None:
+    seed(conn)
+    listed = conn.execute("select user_id, status from billing.list_old_users()").fetchall()
+    assert {row.user_id for row in listed} == {user.user_id for user in OLD_USERS}
+    assert {row.status for row in listed} == {"waiting"}
+    ids = [row.user_id for row in listed]
+    planned = {row.user_id: row for row in conn.execute("select * from billing.plan_migration(%s)", [ids])}
+    for user in OLD_USERS:
+        plan = planned[user.user_id]
+        assert (plan.usage_before, plan.bought_credit) == (Decimal(user.usage), Decimal(user.left))
+        assert plan.purchases == len(user.bought)
+    problems = sorted(row.problem for row in planned.values() if row.problem)
+    assert problems == ["negative_credit", "unknown_price"]
+    old_user = planned[IDENTITIES["old_user"]]
+    assert (old_user.tier, old_user.balance) == ("tier_200_1000", Decimal("1005") - Decimal("18.4") + Decimal("60.5"))
+
+
+def test_a_database_with_demo_accounts_gets_users_of_the_old_billing_too(conn: psycopg.Connection) -> None:
+    seed(conn)
+    tables = [f"legacy_billing.{name}" for name in ("customers", "subscriptions", "usage_records", "purchases")]
+    conn.execute(f"truncate {', '.join(tables)}, legacy_billing.bought_credit, billing.user_migrations")
+    told: list[str] = []
+    seed(conn, told.append)
+    assert told == ["demo: 12 users of the old billing, none of them migrated"]
+    conn.execute("select billing.migrate_users(array[%s::uuid])", [IDENTITIES["old_user"]])
+    seed(conn, told.append)
+    assert len(told) == 1

@@ -872,3 +872,90 @@ def test_r28_a_refund_during_the_dispute_is_not_missed(conn):
         assert (account(conn, user).balance, account(conn, user).debt) == (20, 0)
         paid = stripe.payment(conn, user, intent)
         assert (paid.reclaimed, paid.clawed, paid.owed) == (30, 30, 0)
+
+
+MIGRATE = "select * from billing.migrate_users(%s)"
+
+
+def old_user(conn: psycopg.Connection, calls_at: list[datetime | str]) -> UUID:
+    """A user of the old system with 25 a month, and calls of 1 each."""
+    user = uuid4()
+    conn.execute(
+        """with c as (
+               insert into legacy_billing.customers (user_id) values (%(user)s) returning customer_id
+           )
+           insert into legacy_billing.subscriptions (subscription_id, customer_id, price_id, status)
+           select 'sub_' || %(user)s, customer_id, 'price_tier_2_20_monthly', 'active' from c""",
+        {"user": user},
+    )
+    for at in calls_at:
+        conn.execute(
+            "insert into legacy_billing.usage_records (user_id, model, cost, created_at) values (%s, 'gpt-4o', 1, %s)",
+            [user, at],
+        )
+    return user
+
+
+@pytest.mark.parametrize(
+    ("now", "end"),
+    [
+        ("2030-12-31 23:59:59.999999+00", "2031-01-01 00:00:00+00"),
+        ("2030-12-01 00:00:00+00", "2031-01-01 00:00:00+00"),
+        ("2031-01-31 12:00:00+00", "2031-02-01 00:00:00+00"),
+        ("2032-01-31 23:59:59+00", "2032-02-01 00:00:00+00"),
+        ("2032-02-29 12:00:00+00", "2032-03-01 00:00:00+00"),
+        ("2030-10-31 20:00:00-04", "2030-12-01 00:00:00+00"),
+    ],
+)
+def test_r30_the_month_of_a_migration_ends_when_it_ends(conn, clock, now, end):
+    """R30: in December, and on a day that the next month has not, the credits last until the next month begins."""
+    clock.freeze(now)
+    end = datetime.fromisoformat(end)
+    start = (end - timedelta(days=1)).replace(day=1)
+    moment = timedelta(microseconds=1)
+    user = old_user(conn, [start - moment, start, end - moment, end])
+    for zone in ("UTC", "Pacific/Auckland", "America/New_York"):
+        conn.execute("select set_config('timezone', %s, false)", [zone])
+        planned = row(conn, "select * from billing.plan_migration(%s)", [user])
+        assert (planned.usage_before, planned.tier_credits) == (2, 23)
+        assert row(conn, "select * from billing.legacy_check(%s)", user).remaining == 23
+    done = row(conn, MIGRATE, [user])
+    assert (done.usage_before, done.tier_credits, done.balance) == (2, 23, 23)
+    assert [(lot.remaining, lot.expires_at) for lot in lots(conn, user)] == [(23, end)]
+    assert row(conn, "select period from billing.user_migrations").period == start.date()
+    clock.freeze(end - moment)
+    assert account(conn, user).available == 23
+    clock.freeze(end)
+    assert account(conn, user).available == 0
+    row(conn, "select * from billing.set_account_status(%s, %s, 'active', 'a regression')", new_admin(conn), user)
+    following = (end + timedelta(days=31)).replace(day=1)
+    assert [(lot.remaining, lot.expires_at) for lot in lots(conn, user)] == [(25, following)]
+    assert findings(conn) == []
+
+
+def test_r31_a_migration_that_is_run_again_counts_once(database, conn, clock):
+    """R31: it dies half-way and is run again, twice, while users go on calling: each month is counted once."""
+    clock.freeze("2030-12-31 12:00:00+00")
+    users = sorted(old_user(conn, ["2030-12-05 00:00:00+00"] * 3) for _ in range(6))
+    spend = "select * from billing.legacy_track(%s, 'gpt-4o', 400000, 0)"
+    assert row(conn, MIGRATE, users[:2]).outcome == "migrated"
+    dying = database.connect(autocommit=False)
+    assert row(dying, MIGRATE, users[2:4]).outcome == "migrated"
+    conn.execute("select pg_terminate_backend(%s)", [dying.info.backend_pid])
+    wait_until_gone(conn, dying.info.backend_pid)
+    dying.close()
+    assert {row(conn, spend, user).cost for user in users} == {Decimal("1.5")}
+    for _ in range(2):
+        outcomes = conn.execute(MIGRATE, [users]).fetchall()
+    assert {each.outcome for each in outcomes} == {"already_migrated"}
+    assert [each.usage_before for each in outcomes] == [3, 3] + [Decimal("4.5")] * 4
+    for user in users:
+        left = row(conn, "select * from billing.legacy_check(%s)", user)
+        assert (left.migrated, left.monthly_usage, left.remaining) == (True, Decimal("4.5"), Decimal("20.5"))
+        assert [entry.type for entry in entries(conn, user)].count("migration") == 1
+    # Back and here again in the same month: what was used before, and what was handed back, count no second time.
+    for _ in range(2):
+        conn.execute("select billing.rollback_users(%s)", [users])
+        assert {each.tier_credits for each in conn.execute(MIGRATE, [users]).fetchall()} == {Decimal("20.5")}
+    assert conn.execute("select * from billing.verify_migration(%s)", [users]).fetchall() == []
+    assert findings(conn) == []
