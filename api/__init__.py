@@ -8,12 +8,13 @@ from uuid import uuid4
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from api import admin, billing, operations, payments
+from api import admin, billing, legacy, operations, payments
 from api.auth import init_auth
 from api.cors import init_cors
 from api.database import init_database
 from api.errors import init_errors
 from api.json import ExactJSON
+from api.legacy import init_legacy
 from api.openapi import init_openapi
 from api.settings import Settings
 from api.stripe_client import init_stripe
@@ -35,7 +36,8 @@ def create_app(environ: Mapping[str, str] = os.environ) -> API:
     init_stripe(app, settings)
     init_errors(app)
     init_cors(app, settings)
-    for blueprint in (billing.bp, payments.bp, admin.bp, operations.bp, payments.pages):
+    init_legacy(app, settings)
+    for blueprint in (billing.bp, payments.bp, admin.bp, legacy.bp, operations.bp, payments.pages):
         app.register_blueprint(blueprint)
     init_openapi(app)
 

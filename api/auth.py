@@ -7,18 +7,25 @@ from typing import Any
 from uuid import UUID
 
 import jwt
+import psycopg
 from flask import Flask, current_app, g, request
 from jwt import PyJWKClient
 
 from api.database import call
-from api.errors import Problem
+from api.errors import Problem, error_name
 from api.settings import Settings
 
 SERVICE = "service_role"
 ADMINS = ("admin", "super_admin")
 ASYMMETRIC = ("RS256", "ES256")
 # The tokens that /openapi.json describes.
-SECURITY = {"user": "user_token", "admin": "admin_token", "actor": "admin_token", "service": "service_token"}
+SECURITY = {
+    "user": "user_token",
+    "resident": "user_token",
+    "admin": "admin_token",
+    "actor": "admin_token",
+    "service": "service_token",
+}
 # Clocks of two machines are never quite the same.
 LEEWAY_SECONDS = 10
 
@@ -88,6 +95,7 @@ def requires(who: str) -> Callable[[View], View]:
     """Let in who is named; g.user_id is the user.
 
     user        anybody who is signed in
+    resident    a user whom the old system does not serve; for what SQL tells of everybody
     admin       a user with the role admin or super_admin
     actor       a user, whose right to do this the SQL function checks: it logs the attempt of somebody without it
     service     the application's backend
@@ -103,6 +111,8 @@ def requires(who: str) -> Callable[[View], View]:
                 g.user_id = user_of(claims)
             if who == "admin":
                 require_admin(g.user_id)
+            elif who == "resident":
+                require_resident(g.user_id)
             return view(*args, **kwargs)
 
         checked._spec = getattr(view, "_spec", {}) | {"security": SECURITY[who]}
@@ -135,6 +145,15 @@ def user_of(claims: Claims) -> UUID:
 def require_admin(user_id: UUID) -> None:
     if call("get_user_role", user_id=user_id)["get_user_role"] not in ADMINS:
         raise Problem(403, "not_an_admin", "This needs the role admin.")
+
+
+def require_resident(user_id: UUID) -> None:
+    """Raise not_migrated for a user whom the old system serves; one without an account is no such user."""
+    try:
+        call("get_account", user_id=user_id)
+    except psycopg.Error as error:
+        if error_name(error) != "account_not_found":
+            raise
 
 
 def unauthorized(code: str, detail: str, hint: str | None = None) -> Problem:

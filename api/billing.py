@@ -69,7 +69,7 @@ def balance() -> Row:
 
 
 @bp.get("/ledger")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.LedgerPage, location="query", arg_name="query")
 @bp.output(schemas.Ledger)
 def ledger(query: Row) -> Row:
@@ -78,7 +78,7 @@ def ledger(query: Row) -> Row:
 
 
 @bp.get("/ledger.csv")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.LedgerFilter, location="query", arg_name="query")
 @bp.doc(responses={200: CSV_DOCUMENT})
 def ledger_csv(query: Row) -> Response:
@@ -90,7 +90,7 @@ def ledger_csv(query: Row) -> Response:
 
 
 @bp.get("/usage")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.UsageRange, location="query", arg_name="query")
 @bp.output(schemas.Usage)
 def usage(query: Row) -> Row:
@@ -99,7 +99,7 @@ def usage(query: Row) -> Row:
 
 
 @bp.get("/grants")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.GrantFilter, location="query", arg_name="query")
 @bp.output(schemas.Grants)
 def grants(query: Row) -> Row:

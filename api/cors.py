@@ -5,7 +5,7 @@ from flask import Flask, Response, request
 from api.settings import Settings
 
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
-RESPONSE_HEADERS = "Idempotency-Replayed, Retry-After, X-Request-Id"
+RESPONSE_HEADERS = "Deprecation, Idempotency-Replayed, Link, Retry-After, Sunset, X-Request-Id"
 
 
 def init_cors(app: Flask, settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The kinds of values that go in and out, and how a body is read."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -90,6 +90,21 @@ class Time(Says, fields.DateTime):
         if time.year not in YEARS:
             raise self.make_error("invalid")
         return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+class Month(Says, fields.String):
+    """A calendar month, as a day of it."""
+
+    default_error_messages: ClassVar = {"invalid": "Not a month: give one like 2025-01, or a day of it."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        try:
+            day = date.fromisoformat(f"{value}-01" if len(value) == len("2025-01") else value)
+        except (TypeError, ValueError) as error:
+            raise self.make_error("invalid") from error
+        if day.year not in YEARS:
+            raise self.make_error("invalid")
+        return day
 
 
 class Text(Says, fields.String):

@@ -34,15 +34,21 @@ PROBLEMS = {
     402: "The available credits do not cover it, or the card was declined.",
     403: "The token's owner, or the account's status, does not permit it.",
     404: "There is no such thing.",
-    409: "It contradicts what happened before.",
+    409: "It contradicts what happened before, or the user's credits are in the other system.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A value is not acceptable; code names the rule.",
     500: "Something went wrong here.",
     503: "The database, Stripe, or the service with the tokens' keys, cannot be reached or took too long.",
 }
+# The headers of what is deprecated.
+DEPRECATION = {
+    "Deprecation": "Since when it is deprecated (RFC 9745): @ and Unix time.",
+    "Sunset": "When it is to go (RFC 8594).",
+    "Link": "Its successor, with rel=successor-version.",
+}
 ALWAYS = (500, 503)
-WITH_TOKEN = (401, 403)
+WITH_TOKEN = (401, 403, 404, 409)
 WITH_INPUT = (400, 422)
 WITH_BODY = (409, 413, 415)
 
@@ -90,19 +96,29 @@ def init_openapi(app: APIFlask) -> None:
 def with_problems(document: Document) -> Document:
     """Add to each operation how it can fail."""
     document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    document["components"]["headers"] = {
+        name: {"description": says, "schema": {"type": "string"}} for name, says in DEPRECATION.items()
+    }
+    told = {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in DEPRECATION}}
     document["components"]["responses"] = {
-        f"Problem{status}": {
+        f"{kind}{status}": {
             "description": says,
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
+        | members
+        for kind, members in (("Problem", {}), ("DeprecatedProblem", told))
         for status, says in PROBLEMS.items()
     }
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if body := operation.pop("x-body", None):
                 operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+            kind = "Problem"
+            if operation.get("deprecated"):
+                kind = "DeprecatedProblem"
+                operation["responses"] = {status: made | told for status, made in operation["responses"].items()}
             for status in failures(path, operation):
-                operation["responses"][str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
+                operation["responses"][str(status)] = {"$ref": f"#/components/responses/{kind}{status}"}
     return document
 
 
@@ -114,7 +130,7 @@ def accepted(schema: type[Schema], says: str) -> Document:
 def failures(path: str, operation: Document) -> set[int]:
     statuses = set(ALWAYS)
     if with_token(operation):
-        statuses |= {*WITH_TOKEN, 404}
+        statuses |= set(WITH_TOKEN)
     if operation.get("parameters") or operation.get("requestBody"):
         statuses |= set(WITH_INPUT)
     if operation.get("requestBody"):

@@ -78,7 +78,7 @@ def purchase_credits(body: Row, key: Row) -> ResponseReturnValue:
 
 
 @bp.get("/purchases")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.PurchasesPage, location="query", arg_name="query")
 @bp.output(schemas.Purchases)
 def purchases(query: Row) -> Row:
@@ -88,7 +88,7 @@ def purchases(query: Row) -> Row:
 
 
 @bp.get("/purchases/<uuid:purchase_id>")
-@requires("user")
+@requires("resident")
 @bp.output(schemas.Purchase)
 def purchase(purchase_id: UUID) -> Row:
     """Show one purchase."""
@@ -112,7 +112,7 @@ def create_checkout_session(body: Row, key: Row) -> ResponseReturnValue:
 
 
 @bp.post("/create-portal-session")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.PortalRequest, arg_name="body")
 @bp.output(schemas.PortalSession)
 def create_portal_session(body: Row) -> Row:
@@ -123,7 +123,7 @@ def create_portal_session(body: Row) -> Row:
 
 
 @bp.get("/subscription")
-@requires("user")
+@requires("resident")
 @bp.output(schemas.Subscription)
 def subscription() -> Row:
     """Show the user's subscription; its status is none if there is none."""
@@ -164,7 +164,7 @@ def change_subscription(body: Row) -> ResponseReturnValue:
 
 
 @bp.post("/sync-subscription")
-@requires("user")
+@requires("resident")
 @bp.input(schemas.Nothing, arg_name="_")
 @bp.output(schemas.Subscription)
 @bp.doc(responses=ONGOING)
@@ -178,7 +178,7 @@ def sync_subscription(_: Row) -> ResponseReturnValue:
 
 
 @bp.get("/auto-top-up")
-@requires("user")
+@requires("resident")
 @bp.output(schemas.AutoTopUp)
 def auto_top_up() -> Row:
     """Show the automatic top-up, and what it has charged in this month."""

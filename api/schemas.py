@@ -20,6 +20,7 @@ from api.fields import (
     Id,
     Integer,
     Members,
+    Month,
     Name,
     Schema,
     Text,
@@ -261,6 +262,34 @@ class RefundsPage(Schema):
     status = Text("Only refunds of this status.", validate=OneOf(REFUND_STATUSES))
     before = Id("Refunds before this refund_id: next_before of the page before.")
     limit = Count("Refunds in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class LegacyMonth(Schema):
+    month = Month("A month like 2025-01, or a day of it; this one (UTC) unless told.")
+
+    @post_load
+    def this_month(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"month": datetime.now(UTC).date()} | data
+
+
+class LegacyPurchasesPage(Schema):
+    before = Text("Purchases before this purchase_id: next_before of the page before.")
+    limit = Count("Purchases in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class LegacyTracking(Schema):
+    user_id = Id("Who made the call.", required=True)
+    model = Text("A model of the rate card.", required=True)
+    prompt_tokens = Integer("All tokens of the prompt, cached ones included.", required=True)
+    completion_tokens = Integer("Tokens of the completion.", required=True)
+    cached_tokens = Integer("How many of the prompt's tokens came from the cache; 0 unless told.")
+
+
+class LegacyPayment(Schema):
+    user_id = Id("Who paid.", required=True)
+    amount = Amount("Credit that was bought, in US dollars.", required=True)
+    price_cents = Integer("What was paid, in cents.", required=True)
+    payment_intent_id = Text("The payment at Stripe: it counts once.", required=True)
 
 
 class EventsFilter(Schema):
@@ -579,6 +608,84 @@ class AutoTopUp(Columns):
     failures = Integer("Charges that failed since the last one that did not.", allow_none=True)
     retry_after = Time("No charge before this time.", allow_none=True)
     updated_at = Time(allow_none=True)
+
+
+class LegacyCheck(Columns):
+    can_run = Flag("Whether a call may run.")
+    message = Text("OK, or why not.")
+    tier = Text()
+    monthly_limit = Amount("US dollars in a calendar month (UTC).")
+    monthly_usage = Amount("What was used in this month.")
+    remaining = Amount("What is left of the month.")
+    bought_credit = Amount("What is left besides.")
+    migrated = Flag("Whether all this is told from the account at /api/billing/v2.")
+
+
+class LegacyModelUsage(Columns):
+    model = Text("other: what was not priced by tokens.")
+    calls = Integer()
+    prompt_tokens = Integer()
+    completion_tokens = Integer()
+    cached_tokens = Integer()
+    cost = Amount("US dollars.")
+
+
+class LegacyUsage(Columns):
+    month = Text("As 2025-01.")
+    models = rows(LegacyModelUsage)
+    total = Amount("What all models cost, in US dollars.")
+
+
+class LegacySubscription(Columns):
+    tier = Text()
+    status = Text("As Stripe names it; none if there is none.")
+    price_id = Text(allow_none=True)
+    stripe_subscription_id = Text(allow_none=True)
+    current_period_start = Time(allow_none=True)
+    current_period_end = Time(allow_none=True)
+    monthly_limit = Amount("US dollars in a calendar month (UTC).")
+    migrated = Flag("Whether this is told from the account at /api/billing/v2.")
+
+
+class LegacyCredit(Columns):
+    balance = Amount("What is left, in US dollars.")
+    total_purchased = Amount("All that was ever bought.")
+    total_used = Amount("The rest of that.")
+    migrated = Flag("Whether this is told from the account at /api/billing/v2.")
+
+
+class LegacyCall(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    reason = Text("Always null.", allow_none=True)
+    cost = Amount("What the rate card says, in US dollars.")
+    paid_from_credit = Amount("The part above the month's limit that bought credit paid for.")
+    monthly_usage = Amount("What was used in this month.")
+    remaining = Amount("What is left of the month.")
+    bought_credit = Amount("What is left besides.")
+    migrated = Flag("Whether the account at /api/billing/v2 paid.")
+    replayed = Flag("Whether this key had recorded it before.")
+
+
+class LegacyPurchase(Columns):
+    purchase_id = Text()
+    user_id = Id()
+    amount = Amount("US dollars of credit.")
+    price_cents = Integer("In US cents.", allow_none=True)
+    status = Text("pending, completed, failed or refunded.")
+    stripe_payment_intent_id = Text(allow_none=True)
+    created_at = Time()
+    completed_at = Time("When the credit came.", allow_none=True)
+    migrated = Flag("Whether this is told from the account at /api/billing/v2.")
+    replayed = Flag("Whether the payment had been recorded before.")
+
+
+class ListedLegacyPurchase(LegacyPurchase):
+    """One of several, as ListedPurchase."""
+
+
+class LegacyPurchases(Columns):
+    purchases = rows(ListedLegacyPurchase)
+    next_before = Text("Pass it as before to get the next page; null on the last one.", allow_none=True)
 
 
 class ReceivedEvent(Columns):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from urllib.parse import urlsplit
 
 SECRET_BYTES = 32
@@ -34,6 +35,8 @@ class Settings:
     STRIPE_API_BASE             where a simulator of Stripe is; Stripe itself by default.
     STRIPE_TIMEOUT              seconds to wait for Stripe's answer (20).
     APP_URL                     where customers come back to from Stripe's pages (http://127.0.0.1:8000).
+    LEGACY_DEPRECATION          the day since when /api/billing/* is deprecated, in UTC (2025-01-15).
+    LEGACY_SUNSET               the day when it is to go, in UTC, and not before that one (2027-12-31).
     """
 
     database_url: str
@@ -52,6 +55,8 @@ class Settings:
     stripe_api_base: str | None
     stripe_timeout: float
     app_url: str
+    legacy_deprecation: date
+    legacy_sunset: date
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -67,6 +72,13 @@ class Settings:
                 mistakes.append(f"{name} must be a number, and at least {least}.")
                 return default
             return value
+
+        def day(name: str, default: str) -> date:
+            try:
+                return date.fromisoformat(environ.get(name) or default)
+            except ValueError:
+                mistakes.append(f"{name} must be a date such as {default}.")
+                return date.fromisoformat(default)
 
         settings = cls(
             database_url=environ.get("DATABASE_URL", ""),
@@ -85,6 +97,8 @@ class Settings:
             stripe_api_base=environ.get("STRIPE_API_BASE") or None,
             stripe_timeout=number("STRIPE_TIMEOUT", 20, 0.1),
             app_url=(environ.get("APP_URL") or "http://127.0.0.1:8000").rstrip("/"),
+            legacy_deprecation=day("LEGACY_DEPRECATION", "2025-01-15"),
+            legacy_sunset=day("LEGACY_SUNSET", "2027-12-31"),
         )
         if not settings.database_url:
             mistakes.append("DATABASE_URL must be set.")
@@ -100,6 +114,8 @@ class Settings:
             if not is_origin(origin)
         ]
         mistakes += payment_mistakes(settings, environ)
+        if settings.legacy_sunset < settings.legacy_deprecation:
+            mistakes.append("LEGACY_SUNSET must not be before LEGACY_DEPRECATION.")
         if mistakes:
             raise ConfigurationError("\n".join(["The API cannot start.", *mistakes]))
         return settings

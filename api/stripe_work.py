@@ -355,7 +355,7 @@ def change_subscription(claimed: Row) -> JSON:
     request = claimed["request"]
     if request["change"] == "tier":
         params = {
-            "items": [{"id": request["item_id"], "price": price_of(request)}],
+            "items": [{"id": request["item_id"] or item_of(request), "price": price_of(request)}],
             "proration_behavior": request["proration"],
         }
         if request["proration"] == "always_invoice":
@@ -364,6 +364,11 @@ def change_subscription(claimed: Row) -> JSON:
         params = {"cancel_at_period_end": request["change"] == "cancel"}
     subscriptions = stripe_client().v1.subscriptions
     return plain(subscriptions.update(request["subscription_id"], params, under_key(claimed)))
+
+
+def item_of(request: JSON) -> str:
+    """The item of a subscription from the old system, which kept none."""
+    return plain(stripe_client().v1.subscriptions.retrieve(request["subscription_id"]))["items"]["data"][0]["id"]
 
 
 def read_subscriptions(claimed: Row) -> JSON:

@@ -31,7 +31,7 @@ def test_every_path_is_in_the_document_and_none_besides(app, document):
     }
     described = {(path, method) for path, operations in document["paths"].items() for method in operations}
     assert described == served
-    assert len(served) == 43
+    assert len(served) == 51
 
 
 def test_every_operation_says_what_it_does_and_how_it_fails(document):
@@ -54,7 +54,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document):
                 assert {"400", "422"} <= operation["responses"].keys(), where
             if method == "post":
                 assert operation["requestBody"]["content"]["application/json"]["schema"], where
-    assert len(names) == 43
+    assert len(names) == 51
 
 
 def test_problems_are_described_as_problems(document):
@@ -96,6 +96,7 @@ def test_idempotency_keys_are_described_where_they_count(document):
         "/api/billing/v2/deduct",
         "/api/billing/v2/holds",
         "/api/billing/v2/holds/{hold_id}/capture",
+        "/api/billing/track",
         "/api/admin/billing/credits/adjust",
         "/api/admin/billing/credits/grant",
         "/api/admin/billing/credits/reverse",
@@ -129,6 +130,7 @@ def example(name: str, user: object) -> object:
     known = {
         "user_id": str(user), "amount": 1, "reason": "test", "entry_no": 1, "status": "active", "tier": "free",
         "role": "user", "items": [{"user_id": str(user), "amount": 1}], "enabled": False,
+        "model": "gpt-4o", "prompt_tokens": 1, "completion_tokens": 1, "price_cents": 100, "payment_intent_id": "pi_1",
     }  # fmt: skip
     return known[name]
 

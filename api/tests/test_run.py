@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jwt
 import pytest
 
 from scripts import run
@@ -129,6 +130,22 @@ def test_a_purchase_in_the_browser_without_a_key_of_stripes(database: Database, 
         assert not is_open(api)
         assert not is_open(stripe)
         assert [name for name, process in children.items() if Path(f"/proc/{process}").exists()] == []
+
+
+def test_a_user_of_the_old_billing_to_try_the_migration_with(database: Database, tmp_path: Path) -> None:
+    with started(database, tmp_path) as running:
+        user = running.exported("OLD_USER_ID")
+        claims = jwt.decode(running.exported("OLD_USER_TOKEN"), SECRET, algorithms=["HS256"])
+        assert claims["sub"] == user
+        assert ".venv/bin/python scripts/migrate_to_credits.py --analyze" in running.told
+        before = running.ask("/api/billing/check", "OLD_USER_TOKEN")
+        with database.connect() as conn:
+            assert conn.execute("select status from billing.get_migration(%s)", [user]).fetchone() == ("waiting",)
+            (row,) = conn.execute("select * from billing.migrate_users(array[%s::uuid])", [user]).fetchall()
+        assert running.ask("/api/billing/v2/balance", "OLD_USER_TOKEN")["balance"] == float(row.balance)
+        after = running.ask("/api/billing/check", "OLD_USER_TOKEN")
+        assert (after["remaining"], after["tier"]) == (before["remaining"], before["tier"])
+        assert running.end() == 0
 
 
 def test_with_a_key_of_stripes_nothing_is_simulated(database: Database, tmp_path: Path) -> None:
