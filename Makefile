@@ -10,10 +10,10 @@ RUN    := .venv/bin/python -m
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench migrate worker reconcile psql config-diff config-apply config-pull lint format lock clean
+.PHONY: help run test bench bench-migration migrate worker reconcile psql config-diff config-apply config-pull lint format lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Options go through ARGS: make migrate ARGS=--dry-run, make test ARGS='--postgres 15 -- -k ledger'."
 
 run: $(VENV) ## Start database, API, worker and a Stripe to try out; Ctrl-C stops them
@@ -25,6 +25,9 @@ test: $(VENV) ## Lint, then all tests on PostgreSQL 15 and 18
 
 bench: $(VENV) ## Measure the hot paths on a scratch server; writes bench.json
 	@$(RUN) scripts.bench $(ARGS)
+
+bench-migration: $(VENV) ## Measure moving 100,000 users from the old billing and back
+	@$(RUN) scripts.bench_migration $(ARGS)
 
 migrate: $(VENV) ## Apply migrations and functions to the database
 	@$(RUN) scripts.migrate $(ARGS)

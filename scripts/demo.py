@@ -1,15 +1,16 @@
-"""Demo accounts with a month of history, so that a newcomer has something to look at.
+"""Demo accounts with a month of history, and users of the old billing, so that a newcomer has something to look at.
 
     python -m scripts.demo --database-url URL
 
-Everything goes through the SQL API with fixed ids and idempotency keys, in one transaction. A database that has the
-demo accounts already is left as it is.
+The accounts go through the SQL API with fixed ids and idempotency keys, the users of the old billing through its three
+views, each in one transaction. A database that has them already is left as it is. Nobody is migrated.
 """
 
 import argparse
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,11 +42,47 @@ def demo_id(name: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"https://demo.invalid/users/{name}")
 
 
+@dataclass(frozen=True)
+class OldUser:
+    """A user of the old billing: without a price it is a free one, who is nobody at Stripe."""
+
+    name: str
+    price: str | None = None
+    tier: str = "free"
+    limit: str = "5"
+    status: str = "active"
+    usage: str = "0"  # of this month, in ten calls
+    bought: tuple[int, ...] = ()
+    left: str = "0"
+
+    @property
+    def user_id(self) -> UUID:
+        return demo_id(f"old/{self.name}")
+
+
+TIER_2, TIER_6 = ("tier_2_20", "25"), ("tier_6_50", "55")
+OLD_USERS = (
+    OldUser("tim", "price_tier_200_1000_monthly", "tier_200_1000", "1005", usage="18.4", bought=(100, 25), left="60.5"),
+    OldUser("radia", "price_tier_2_20_monthly", *TIER_2, usage="3.7"),
+    OldUser("vint", "price_tier_2_20_yearly", *TIER_2, usage="24.9999"),
+    OldUser("donald", "price_tier_6_50_monthly", *TIER_6, usage="71.25", bought=(50,), left="33.75"),
+    OldUser("edsger", "price_tier_6_50_yearly", *TIER_6, "past_due", usage="2"),
+    OldUser("frances", "price_tier_12_100_monthly", "tier_12_100", "105", "trialing"),
+    OldUser("john", "price_tier_2_20_monthly", *TIER_2, "canceled", usage="1.5"),
+    OldUser("jean", usage="0.000001"),
+    OldUser("betty"),
+    OldUser("niklaus", bought=(20, 20, 20), left="20"),
+    # Two who can't be migrated: more was spent than there was, and a price that no tier is sold for.
+    OldUser("tony", usage="4", bought=(10,), left="-3.2"),
+    OldUser("seymour", "price_enterprise_2019", "enterprise", "5000", usage="400"),
+)
+
 IDENTITIES = {
     "user": demo_id("ada"),
     "purchaser": demo_id("margaret"),  # the only one whose tier may buy credits
     "admin": demo_id("alan"),
     "super_admin": demo_id("katherine"),
+    "old_user": OLD_USERS[0].user_id,
 }
 
 
@@ -208,6 +245,49 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
     tell(f"demo: {len(USERS)} accounts with {DAYS} days of history, an admin and a super admin")
 
 
+def fill_old_billing(conn: psycopg.Connection, now: datetime) -> None:
+    """The users of the old billing, with what they did this month and what they bought before."""
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for user in OLD_USERS:
+        # No customer: the Stripe that make run simulates knows none of them.
+        pays = user.price is not None
+        conn.execute(
+            """insert into legacy_billing.legacy_customers (
+                   user_id, stripe_customer_id, stripe_subscription_id, subscription_status, price_id, tier,
+                   monthly_limit, current_period_start, current_period_end, bought_credit, created_at)
+               values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            [
+                *(user.user_id, None, f"sub_demo_{user.name}" if pays else None),
+                *(user.status if pays else None, user.price, user.tier if pays else None),
+                *(Decimal(user.limit) if pays else None, month, month + timedelta(days=30)),
+                *(Decimal(user.left), month - timedelta(days=200)),
+            ],
+        )
+        cost = Decimal(user.usage)
+        for number in range(10 if cost else 0):
+            # All but the last call cost a tenth in whole micros, the last one what is left.
+            part = round(cost / 10, 6) if number < 9 else cost - 9 * round(cost / 10, 6)
+            conn.execute(
+                """insert into legacy_billing.legacy_usage (
+                       user_id, model, prompt_tokens, completion_tokens, cached_tokens, cost, paid_from_credit,
+                       created_at)
+                   values (%s, %s, %s, %s, 0, %s, 0, %s)""",
+                [user.user_id, MODELS[number % 5], 1000 + number, 200, part, month + (now - month) * number / 10],
+            )
+        for number, amount in enumerate(user.bought):
+            at = now - timedelta(days=90 - 10 * number)
+            conn.execute(
+                """insert into legacy_billing.legacy_purchases (
+                       purchase_id, user_id, amount, price_cents, status, stripe_payment_intent_id, created_at,
+                       completed_at)
+                   values (%s, %s, %s, %s, 'completed', %s, %s, %s)""",
+                [
+                    *(f"demo-{user.name}-{number}", user.user_id, amount, amount * 100),
+                    *(f"pi_demo_{user.name}_{number}", at, at),
+                ],
+            )
+
+
 def seed(conn: psycopg.Connection, tell: Callable[[str], None] = print) -> dict[str, str]:
     """Create the demo accounts unless they are there; returns the ids of IDENTITIES by kind."""
     with conn.transaction():
@@ -218,6 +298,13 @@ def seed(conn: psycopg.Connection, tell: Callable[[str], None] = print) -> dict[
             past = Past(conn)
             fill(past, datetime.now(UTC), tell)
             past.end()
+    with conn.transaction():
+        old = conn.execute(
+            "select exists (select from legacy_billing.legacy_customers where user_id = %s)", [IDENTITIES["old_user"]]
+        ).fetchone()
+        if old == (False,):
+            fill_old_billing(conn, datetime.now(UTC))
+            tell(f"demo: {len(OLD_USERS)} users of the old billing, none of them migrated")
     return {kind: str(user_id) for kind, user_id in IDENTITIES.items()}
 
 

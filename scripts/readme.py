@@ -19,14 +19,14 @@ from api.settings import Settings
 from scripts.servers import ROOT, ServerError, reachable_database
 
 README = ROOT / "README.md"
-AREAS = ("accounts", "ledger", "holds", "payments", "reads", "admin", "audit", "config")
+AREAS = ("accounts", "ledger", "holds", "payments", "reads", "admin", "audit", "config", "migration", "legacy")
 
 CATALOGUE = """
     select p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), d.description,
         has_function_privilege('billing_api', p.oid, 'execute')
     from pg_proc p
     left join pg_description d on d.objoid = p.oid and d.classoid = 'pg_proc'::regclass
-    where p.pronamespace = 'billing'::regnamespace
+    where p.pronamespace = 'billing'::regnamespace and p.prorettype <> 'trigger'::regtype
 """
 
 

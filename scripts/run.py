@@ -42,6 +42,7 @@ TOKENS = {
     "super_admin": "SUPER_ADMIN_TOKEN",
     "user": "USER_TOKEN",
     "purchaser": "PURCHASER_TOKEN",
+    "old_user": "OLD_USER_TOKEN",
 }
 
 Process = subprocess.Popen[bytes]
@@ -228,6 +229,11 @@ def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str], e
             'curl -X POST -H "Authorization: Bearer $PURCHASER_TOKEN" $API/api/billing/v2/purchase-credits '
             """-d '{"package": "25"}'"""
         )
+    if "old_user" in ids:
+        print("\n# The old billing still serves this user, and who waits there can be moved to an account.")
+        print(f"export OLD_USER_ID={ids['old_user']}")
+        print('curl -H "Authorization: Bearer $OLD_USER_TOKEN" $API/api/billing/usage')
+        print(".venv/bin/python scripts/migrate_to_credits.py --analyze")
     if simulated:
         print("\n# For make worker and make reconcile in another terminal.")
         print(f"export STRIPE_SECRET_KEY={STRIPE_KEY} STRIPE_API_BASE={simulated}")
