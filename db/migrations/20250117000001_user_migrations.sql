@@ -26,7 +26,7 @@ create table billing.user_migrations (
     tier_credits    numeric,
     bought_credit   numeric,
     purchases       bigint,
-    counted         numeric,
+    month_granted   numeric,
     first_entry_no  bigint,
     last_entry_no   bigint,
     returned        numeric,
@@ -38,7 +38,7 @@ create table billing.user_migrations (
         and (status <> 'migrated' or migrated_at is not null)
         and (status <> 'rolled_back' or (rolled_back_at is not null and returned is not null))
         and (migrated_at is null) = (round = 0)
-        and num_nulls(tier, period, usage_before, monthly_credits, tier_credits, bought_credit, purchases, counted,
+        and num_nulls(tier, period, usage_before, monthly_credits, tier_credits, bought_credit, purchases, month_granted,
             first_entry_no, last_entry_no, migrated_at) in (0, 11)
     )
 );
@@ -53,7 +53,7 @@ comment on column billing.user_migrations.usage_before is 'What the old system c
 comment on column billing.user_migrations.tier_credits is 'The rest of the month''s credits, granted as a lot.';
 comment on column billing.user_migrations.bought_credit is 'What was left of bought credit, granted as lots.';
 comment on column billing.user_migrations.purchases is 'How many purchases the old system knew.';
-comment on column billing.user_migrations.counted is
+comment on column billing.user_migrations.month_granted is
     'Credits of that month that count as granted, up to last_entry_no or the rollback: an upgrade grants what its tier '
     'has beyond them.';
 comment on column billing.user_migrations.first_entry_no is 'Number of the first ledger entry of the migration.';

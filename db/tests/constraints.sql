@@ -547,7 +547,7 @@ from (values
     (
         'migration_has_numbers',
         'round = 0, tier = null, period = null, usage_before = null, monthly_credits = null, tier_credits = null,
-        bought_credit = null, purchases = null, counted = null, first_entry_no = null, last_entry_no = null,
+        bought_credit = null, purchases = null, month_granted = null, first_entry_no = null, last_entry_no = null,
         migrated_at = null'
     )
 ) c (name, assignment);
@@ -557,7 +557,7 @@ select pg_temp.refuses(
     column_name || ' = null'
 )
 from unnest(array[
-    'tier', 'period', 'usage_before', 'monthly_credits', 'tier_credits', 'bought_credit', 'purchases', 'counted',
+    'tier', 'period', 'usage_before', 'monthly_credits', 'tier_credits', 'bought_credit', 'purchases', 'month_granted',
     'first_entry_no', 'last_entry_no', 'migrated_at'
 ]) column_name;
 select pg_temp.refuses(

@@ -120,7 +120,7 @@ MOVED = {"migrated": 5, "already_migrated": 0, "refused": 1, "failed": 0}
 # In each of the tables that a migration fills, all but what is random: ids, and the hashes over them.
 STATE = {
     "user_migrations": "user_id, status, round, tier, period, usage_before, monthly_credits, tier_credits, "
-    "bought_credit, purchases, counted, first_entry_no, last_entry_no",
+    "bought_credit, purchases, month_granted, first_entry_no, last_entry_no",
     "credit_accounts": "user_id, balance, tier, status, entry_count, granted_through",
     "credit_ledger": "user_id, entry_no, type, amount, balance_after, operation, idempotency_key, reference_id",
     "credit_grants": "user_id, grant_no, source, amount, remaining, priority, expires_at, entry_no, reference_id",

@@ -663,7 +663,7 @@ select json_build_object(
     'migration', (
         select json_build_array(
             m.status, m.tier, m.period, m.usage_before, m.monthly_credits, m.tier_credits, m.bought_credit, m.purchases,
-            m.counted, m.migrated_at
+            m.month_granted, m.migrated_at
         )
         from billing.user_migrations m where user_id = %(user)s
     ),

@@ -17,15 +17,10 @@ begin
         from billing_private.subscription_standing(p_user_id) c
         join billing.billing_subscriptions s on s.stripe_subscription_id = c.subscription_id;
     else
-        select c.subscription_status, c.price_id, c.stripe_subscription_id, c.current_period_start,
-            c.current_period_end
+        select s.status, s.price_id, s.subscription_id, s.period_start, s.period_end
         into v_result.status, v_result.price_id, v_result.stripe_subscription_id, v_result.current_period_start,
             v_result.current_period_end
-        from legacy_billing.legacy_customers c
-        where c.user_id = p_user_id
-            and c.subscription_status in ('active', 'trialing', 'past_due', 'unpaid', 'paused')
-        order by c.subscription_status not in ('active', 'trialing'), c.monthly_limit desc, c.stripe_subscription_id
-        limit 1;
+        from billing_private.old_subscription(p_user_id) s;
     end if;
     v_result.status := coalesce(v_result.status, 'none');
     v_result.tier := v_state.tier;

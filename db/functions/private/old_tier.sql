@@ -4,16 +4,7 @@ language plpgsql
 stable
 as $$
 begin
-    return coalesce(
-        (
-            select tier
-            from legacy_billing.legacy_customers
-            where user_id = p_user_id and subscription_status in ('active', 'trialing')
-            order by monthly_limit desc, price_id
-            limit 1
-        ),
-        'free'
-    );
+    return coalesce((select tier from billing_private.old_subscription(p_user_id) where is_paid), 'free');
 end
 $$;
 

@@ -21,7 +21,7 @@ begin
         bought_credit = p.bought_credit,
         purchases = p.purchases,
         -- Of a user who has been here in this month before, what was given then counts on, whatever was handed back.
-        counted = case
+        month_granted = case
             when not p.has_account and not p.paused then p.monthly_credits
             when p.paused
                 then greatest(0, least(p.usage_before, p.monthly_credits)) + case m.status
@@ -30,7 +30,7 @@ begin
                 end
             when m.round = 0
                 then greatest(p.monthly_credits, billing_private.tier_granted(p.user_id, p.period) - p.tier_credits)
-            when m.period = p.period then greatest(p.monthly_credits, m.counted)
+            when m.period = p.period then greatest(p.monthly_credits, m.month_granted)
             else p.monthly_credits
         end,
         first_entry_no = a.first_entry_no,

@@ -45,7 +45,7 @@ begin
         rolled_back_at = v_now,
         returned = v_account.balance,
         period = case when round > 0 then v_period end,
-        counted = case when round > 0 then billing_private.tier_granted(p_user_id, v_period) end
+        month_granted = case when round > 0 then billing_private.tier_granted(p_user_id, v_period) end
     where user_id = p_user_id;
     v_used := billing_private.old_usage_of_month(p_user_id, v_period);
     v_left := billing_private.hand_over(v_account, v_now);

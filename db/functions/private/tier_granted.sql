@@ -5,13 +5,13 @@ language plpgsql
 stable
 as $$
 declare
-    v_counted  numeric;
+    v_granted  numeric;
     v_entry_no bigint;
 begin
-    select counted, last_entry_no into v_counted, v_entry_no
+    select month_granted, last_entry_no into v_granted, v_entry_no
     from billing.user_migrations
     where user_id = p_user_id and status = 'migrated' and period = p_period;
-    return coalesce(v_counted, 0::numeric) + (
+    return coalesce(v_granted, 0::numeric) + (
         select coalesce(sum(amount), 0)
         from billing.credit_grants
         where user_id = p_user_id

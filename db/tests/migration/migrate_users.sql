@@ -95,7 +95,7 @@ select rows_are(
 );
 select rows_are(
     $$
-    select status, round, tier, period, usage_before, monthly_credits, tier_credits, bought_credit, purchases, counted,
+    select status, round, tier, period, usage_before, monthly_credits, tier_credits, bought_credit, purchases, month_granted,
         first_entry_no, last_entry_no, returned, migrated_at, rolled_back_at
     from billing.user_migrations where user_id = a()
     $$,
@@ -256,7 +256,7 @@ select old_user(b(), 'price_tier_6_50_monthly', 'past_due') \g /dev/null
 select old_usage(b(), 7), old_credit(b(), 3) \g /dev/null
 select is(moves(b()), 'migrated tier_6_50 0 3 3', 'an overdue payment keeps the tier, and the credits wait');
 select rows_are(
-    'select counted, usage_before, tier_credits from billing.user_migrations where user_id = b()', 'values (7, 7, 0)',
+    'select month_granted, usage_before, tier_credits from billing.user_migrations where user_id = b()', 'values (7, 7, 0)',
     'what counts as granted is what was used'
 );
 select is(
@@ -277,7 +277,7 @@ select old_user(u(10), 'price_tier_2_20_monthly', 'unpaid'), old_usage(u(10), 26
 select is(moves(u(10)), 'migrated tier_2_20 0 0 0', 'so do those that are unpaid');
 select is(moves(u(11)), 'migrated tier_2_20 0 0 0', 'or paused');
 select is(
-    (select counted from billing.user_migrations where user_id = u(10)), 25::numeric, 'what was used above is let go'
+    (select month_granted from billing.user_migrations where user_id = u(10)), 25::numeric, 'what was used above is let go'
 );
 set local tap.now = '2025-04-10 12:00+00';
 select billing.record_stripe_object(stripe_subscription('sub_11', 'cus_11', 'tier_2_20', 'past_due')) \g /dev/null
@@ -310,7 +310,7 @@ select is(lots(u(20)), 'tier_grant 5 2025-04-01 00:00:00', 'a lot ends with the 
 select is(entries(u(25)), null, 'usage above the credits leaves no entry of the month');
 select is(lots(u(25)), null, 'and no lot');
 select rows_are(
-    'select first_entry_no, last_entry_no, counted from billing.user_migrations where user_id = u(25)',
+    'select first_entry_no, last_entry_no, month_granted from billing.user_migrations where user_id = u(25)',
     'values (1, 0, 5)', 'the record says so'
 );
 select is(
@@ -331,7 +331,7 @@ select is(
 reset timezone;
 select is(lots(u(26)), 'tier_grant 24 2026-01-01 00:00:00', 'R30: and its credits end with the year');
 select rows_are(
-    'select period, counted from billing.user_migrations where user_id = u(26)', $$values ('2025-12-01'::date, 25)$$,
+    'select period, month_granted from billing.user_migrations where user_id = u(26)', $$values ('2025-12-01'::date, 25)$$,
     'R30: it is the period that counts'
 );
 set local tap.now = '2026-01-01 00:00+00';
@@ -558,7 +558,7 @@ select is(
 );
 select is(moves(c()), 'migrated tier_2_20 20 0 24', 'only the difference of the month''s credits is granted');
 select rows_are(
-    'select counted, first_entry_no, last_entry_no, round from billing.user_migrations where user_id = c()',
+    'select month_granted, first_entry_no, last_entry_no, round from billing.user_migrations where user_id = c()',
     'values (25, 3, 3, 1)', 'all of it counts'
 );
 select is(account(c()), 'tier_2_20 active 24 0', 'the account has the tier that is paid for');
@@ -586,7 +586,7 @@ select is(
     entries(d(), 1), 'migration 5, debt_repayment -5, migration 2, debt_repayment -1',
     'as by any other credits, visibly'
 );
-select is((select counted from billing.user_migrations where user_id = d()), 105::numeric, 'what was granted counts');
+select is((select month_granted from billing.user_migrations where user_id = d()), 105::numeric, 'what was granted counts');
 select is_empty('select * from billing.verify_migration(array[c(), d()])', 'none of that is a difference');
 
 select billing.open_account(e()) \g /dev/null

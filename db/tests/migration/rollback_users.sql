@@ -202,7 +202,7 @@ select is(
     'bought credit is what was bought last, less what was refunded of it'
 );
 select rows_are(
-    'select status, round, counted, first_entry_no > 1 from billing.user_migrations where user_id = a()',
+    'select status, round, month_granted, first_entry_no > 1 from billing.user_migrations where user_id = a()',
     $$values ('migrated', 2, 25, true)$$, 'it is the second round'
 );
 select is(
@@ -240,7 +240,7 @@ select is(moves(a()), 'migrated free 5 31.000000001 36.000000001', 'in the next 
 select is(account(a()), 'free active 36.000000001 0', 'that is all, at the tier that is paid for by then');
 select rows_are(
     $$
-    select counted, granted_through
+    select month_granted, granted_through
     from billing.user_migrations join billing.credit_accounts using (user_id) where user_id = a()
     $$,
     $$values (5, '2025-04-01'::date)$$, 'which is the last month that was granted'
@@ -289,7 +289,7 @@ set local tap.now = '2025-05-10 12:00+00';
 select is(moves(u(3)), 'migrated tier_12_100 105 0 105', 'in another month it is what the tier grants here');
 set local tap.now = '2025-03-10 12:00+00';
 select is(
-    (select counted from billing.user_migrations where user_id = u(1)), 25::numeric, 'and all that was given counts'
+    (select month_granted from billing.user_migrations where user_id = u(1)), 25::numeric, 'and all that was given counts'
 );
 select is(
     (billing.change_tier(admin(), u(1), 'tier_2_20', 'r')).amount, 0::numeric,
@@ -338,7 +338,7 @@ select moves(u(9)) \g /dev/null
 select returns(u(9)) \g /dev/null
 select is(moves(u(9)), 'migrated tier_2_20 25 0 25', 'a third time');
 select is(
-    (select counted from billing.user_migrations where user_id = u(9)), 25::numeric, 'the month''s credits count once'
+    (select month_granted from billing.user_migrations where user_id = u(9)), 25::numeric, 'the month''s credits count once'
 );
 select is(
     (billing.change_tier(admin(), u(9), 'tier_6_50', 'r')).amount, 30::numeric, 'R11: an upgrade grants the difference'
@@ -349,7 +349,7 @@ select moves(u(15)), returns(u(15)) \g /dev/null
 update legacy_billing.subscriptions set price_id = 'price_tier_2_20_yearly' where subscription_id = 'sub_15';
 select is(moves(u(15)), 'migrated tier_6_50 55 0 55', 'one who was upgraded there meanwhile');
 select is(
-    (select counted from billing.user_migrations where user_id = u(15)), 55::numeric, 'was given the credits of that'
+    (select month_granted from billing.user_migrations where user_id = u(15)), 55::numeric, 'was given the credits of that'
 );
 
 -- A purchase that is spent here keeps its lot; a top-up that waits is called off.
