@@ -21,7 +21,8 @@ With --json, --analyze prints one object: groups, totals and problems. Everythin
 or a difference each, and a last one with the only member totals. Amounts are exact numbers in US dollars or credits.
 
 Exit codes: 0 everybody has moved, or there is no difference; 1 some have not, or there are differences; 2 wrong usage,
-not confirmed, or no log to write; 3 no connection to the database, or it was lost.
+not confirmed, views that can't be read or written, or a log that can't be written (who had moved until then has;
+billing.user_migrations knows); 3 no connection to the database, or it was lost.
 """
 
 import argparse
@@ -130,6 +131,8 @@ PROBLEMS = {
 }
 # What --verify finds of users who were migrated.
 DIFFERENCES = {
+    "subscription_missing": "A subscription of the old system is not known here.",
+    "subscription_differs": "A subscription has changed in the old system since, and here nobody has heard of it.",
     "account_missing": "The migration is recorded, but there is no account.",
     "customer_missing": "The old system has lost the user.",
     "usage_differs": "The old system counts another usage for the month of the migration than was deducted.",
@@ -171,7 +174,9 @@ class Move:
     def failed(cls: type[T], user_id: UUID, error: psycopg.Error) -> T:
         """The user with whom the database raised an error."""
         nothing = dict.fromkeys(each.name for each in fields(cls))
-        text = ": ".join(filter(None, [error.diag.message_primary, error.diag.message_detail]))
+        diagnosis = error.diag
+        text = ": ".join(filter(None, [diagnosis.message_primary, diagnosis.message_detail]))
+        text = " ".join(filter(None, [text, diagnosis.message_hint]))
         return cls(**nothing | {"user_id": user_id, "outcome": "failed", "problem": error_name(error), "detail": text})
 
     @property
@@ -238,6 +243,7 @@ class Difference:
 
 
 VERIFY = "select user_id, problem, old, new from billing.verify_migration(%s::uuid[])"
+VIEWS = "select problem, old, new from billing.check_old_views()"
 WITHOUT_CUSTOMER = "select user_id, problem, old, new from billing.list_users_without_customer(%s, %s)"
 STATUS = "select status from billing.get_migration(%s)"
 
@@ -366,7 +372,8 @@ class Mover:
         try:
             return self._try(user_ids)
         except psycopg.Error as error:
-            if is_lost(self.conn, error) or (error.sqlstate or "XX")[:2] in NOBODYS_FAULT:
+            state = error.sqlstate or "XX"
+            if is_lost(self.conn, error) or state[:2] in NOBODYS_FAULT or state == "55000":
                 raise
             if len(user_ids) == 1:
                 return [self.kind.failed(user_ids[0], error)]
@@ -679,15 +686,18 @@ def move_all(plan: Plan, totals: Totals, screen: Screen, arguments: argparse.Nam
     try:
         for batch in in_batches(plan.users(), size):
             rows = mover.move(batch)
-            if log:
-                log.write(rows)
             totals.add(rows)
-            screen.lines(as_json(asdict(row)) if screen.json else line(row) for row in rows)
+            try:
+                screen.lines(as_json(asdict(row)) if screen.json else line(row) for row in rows)
+            finally:
+                if log:
+                    log.write(rows)
             screen.progress(totals.seen)
-    except (KeyboardInterrupt, ConnectionLost, psycopg.Error):
+    except (KeyboardInterrupt, ConnectionLost, psycopg.Error, OSError):
         screen.end()
         verb = plan.kind.DONE.replace("_", " ")
-        print(f"Ended after {totals.done} users were {verb}. Running it again goes on from there.", file=sys.stderr)
+        further = "Nothing has changed." if arguments.dry_run else "Running it again goes on from there."
+        print(f"Ended after {totals.done} users were {verb}. {further}", file=sys.stderr)
         raise
     screen.end()
     screen.lines([as_json(totals.for_machines())] if screen.json else totals.for_people())
@@ -716,11 +726,8 @@ def users_without_customer(conn: psycopg.Connection[Any]) -> Iterator[list[Diffe
 def differences_of(
     conn: psycopg.Connection[Any], users: Sequence[tuple[UUID, str]], found: Callable[[list[Difference]], None]
 ) -> None:
-    strangers = [
-        Difference(user_id, "unknown_user", "unknown", "unknown") for user_id, status in users if status == "unknown"
-    ]
     with conn.transaction(), conn.cursor(row_factory=class_row(Difference)) as cursor:
-        found([*strangers, *cursor.execute(VERIFY, [[user_id for user_id, _ in users]])])
+        found(cursor.execute(VERIFY, [[user_id for user_id, _ in users]]).fetchall())
 
 
 def verify(conn: psycopg.Connection[Any], arguments: argparse.Namespace) -> int:
@@ -876,6 +883,11 @@ def main() -> int:
             reachable_database(arguments.database_url) as url,
             psycopg.connect(**connection_parameters(url)) as conn,
         ):
+            if faults := conn.execute(VIEWS).fetchall():
+                print("The views of the old system are not what a migration and a rollback need:", file=sys.stderr)
+                for name, found, wanted in faults:
+                    print(f"  {name}: {found}; wanted: {wanted}", file=sys.stderr)
+                return 2
             return run(conn, arguments)
     except ServerError as error:
         print(error, file=sys.stderr)
@@ -894,6 +906,8 @@ def main() -> int:
         state = error.sqlstate or "08"
         lost = isinstance(error, psycopg.OperationalError) and state.startswith(("08", "28", "3D", "57P"))
         print(f"No connection to the database: {error}" if lost else describe(error), file=sys.stderr)
+        if state in ("3F000", "42883", "42P01"):
+            print("Has this database been brought to the present state? make migrate does it.", file=sys.stderr)
         return 3 if lost else 1
     except KeyboardInterrupt:
         return 130

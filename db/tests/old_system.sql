@@ -186,7 +186,7 @@ select is(
 select billing.deduct_tokens(e(), 'gpt-4o', 100000, 10000, p_idempotency_key => 'k2') \g /dev/null
 select billing.grant_credits(e(), 0.66, 'promotion') \g /dev/null
 select ok(
-    (select outcome = 'rolled_back' and bought_credit = 18 and purchases = 0 and usage_records = 1 and subscriptions = 1
+    (select outcome = 'rolled_back' and bought_credit = 18 and purchases = 0 and usage_records = 1 and subscriptions = 0
     from billing.rollback_users(array[e()])), 'the user goes back'
 );
 select is(

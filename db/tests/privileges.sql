@@ -162,7 +162,7 @@ select bag_eq(
 select bag_eq(
     $$select name from routines where schema = 'billing' and not has_function_privilege('billing_api', oid, 'execute')$$,
     $$
-    values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config'), ('analyze_migration'),
+    values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config'), ('analyze_migration'), ('check_old_views'),
         ('guard_old_system'), ('list_migrated_users'), ('list_old_users'), ('list_users_without_customer'),
         ('migrate_users'), ('plan_migration'), ('rollback_users'), ('verify_migration')
     $$,

@@ -331,7 +331,8 @@ def raising(conn: psycopg.Connection, statement: str, *users: UUID) -> None:
         (
             "perform billing_private.raise_error('amount_too_large', 'The balance would be too large.')",
             "amount_too_large",
-            "amount_too_large: The balance would be too large.",
+            "amount_too_large: The balance would be too large. An amount is at most 1000000000000 credits, a balance "
+            "at most 1000000000000000.",
         ),
         ("raise 'not in this office' using errcode = 'ZZ123'", "ZZ123", "not in this office"),
     ],
@@ -425,6 +426,9 @@ BREAKS = {
     "values (%s, 10, 1000, 'pending')",
     "purchase_differs": "update legacy_billing.purchases set price_cents = 1 where user_id = %s",
     "purchase_lot_differs": "update billing.credit_purchases set spent_before = 1 where user_id = %s",
+    "subscription_missing": "delete from billing.billing_subscriptions where user_id = %s",
+    "subscription_differs": "update legacy_billing.subscriptions set status = 'past_due' where customer_id = "
+    "(select customer_id from legacy_billing.customers where user_id = %s)",
 }
 
 
@@ -435,6 +439,13 @@ def test_verify_names_each_kind_of_difference(
     clock.freeze(NOON)
     for number, problem in enumerate(BREAKS, start=1):
         conn.execute("insert into legacy_billing.customers (user_id) values (%s)", [UUID(int=number)])
+        if problem in ("subscription_missing", "subscription_differs"):
+            conn.execute(
+                "insert into legacy_billing.subscriptions (subscription_id, customer_id, price_id, status) "
+                "select %s, customer_id, 'price_tier_2_20_monthly', 'active' from legacy_billing.customers "
+                "where user_id = %s",
+                [f"sub_{number}", UUID(int=number)],
+            )
         if problem in ("purchase_differs", "purchase_lot_differs"):
             conn.execute(
                 "insert into legacy_billing.purchases (user_id, amount, price_cents, status) "
@@ -457,6 +468,45 @@ def test_verify_names_each_kind_of_difference(
     told = command.run("--verify", code=1)
     for problem, sentence in DIFFERENCES.items():
         assert f"{problem} (1): {sentence}" in told
+
+
+def test_views_that_can_not_be_written_are_named_before_anything_moves(
+    few: psycopg.Connection, command: Command
+) -> None:
+    few.execute("drop trigger legacy_customers_save on legacy_billing.legacy_customers")
+    few.execute("revoke insert on legacy_billing.legacy_usage from billing_owner")
+    for mode in (["--analyze"], ["--verify"], ["--yes"], ["--rollback-all", "--yes"]):
+        told = command.run(*mode, code=2)
+        assert "legacy_customers: takes no INSERT; wanted: an INSTEAD OF INSERT trigger" in told
+        assert "legacy_usage: not writable; wanted: grant insert to billing_owner" in told
+    assert few.execute("select from billing.user_migrations where status <> 'none'").fetchall() == []
+
+
+def test_calls_of_nobody_do_not_keep_it_from_ending(few: psycopg.Connection, command: Command) -> None:
+    few.execute(
+        """create or replace view legacy_billing.legacy_usage as
+           select record_id::text as usage_id, case when cost < 1 then user_id end as user_id, model, prompt_tokens,
+                  completion_tokens, cached_tokens, cost, paid_from_credit, request_key, created_at
+             from legacy_billing.usage_records"""
+    )
+    few.execute("grant select, insert on legacy_billing.legacy_usage to billing_owner")
+    few.execute(
+        "create or replace function legacy_billing.nothing() returns trigger language plpgsql as "
+        "'begin return new; end'"
+    )
+    few.execute(
+        "create trigger legacy_usage_save instead of insert on legacy_billing.legacy_usage "
+        "for each row execute function legacy_billing.nothing()"
+    )
+    assert command.totals("--verify", code=1)["problems"] == {"unknown_price": 1}
+
+
+def test_a_log_that_is_full_says_how_far_it_came(few: psycopg.Connection, command: Command) -> None:
+    command.log.parent.mkdir()
+    command.log.symlink_to("/dev/full")
+    told = command.run("--yes", code=2)
+    assert "No space left" in told
+    assert few.execute("select from billing.user_migrations where status = 'migrated'").fetchall() == []
 
 
 def test_every_problem_is_explained(conn: psycopg.Connection) -> None:
@@ -550,7 +600,7 @@ def test_rolling_back_everybody(few: psycopg.Connection, command: Command) -> No
         (6, "rolled_back", None),
         (7, "rolled_back", None),
     ]
-    assert re.search(rf"^{UUID(int=6)} +rolled_back +992\.5 +60\.123456789 +0 +0 +1$", rehearsed, re.M)
+    assert re.search(rf"^{UUID(int=6)} +rolled_back +992\.5 +60\.123456789 +0 +0 +0$", rehearsed, re.M)
     assert "account_frozen (1): The account is frozen" in rehearsed
     few.execute("select billing.set_account_status(%s, %s, 'active', 'a test')", [admin, frozen])
     assert command.totals("--rollback-all", "--yes")["rolled_back"] == 1

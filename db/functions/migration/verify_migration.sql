@@ -24,6 +24,13 @@ begin
         union all
         select d.* from billing_private.purchase_differences(v_migrated) d
         union all
+        select d.* from billing_private.subscription_differences(v_migrated) d
+        union all
+        select id, 'unknown_user', 'unknown', 'unknown'
+        from unnest(v_user_ids) id
+        where not exists (select from legacy_billing.legacy_customers c where c.user_id = id)
+            and not exists (select from billing.credit_accounts a where a.user_id = id)
+        union all
         select p.user_id, p.problem, p.detail, 'not migrated'
         from billing_private.migration_plans(
             array(select id from unnest(v_user_ids) id except select id from unnest(v_migrated) id),

@@ -22,7 +22,11 @@ begin
     from billing.billing_subscriptions s
     -- What the price pays for; the tier may be a higher one until the period ends.
     join billing.billing_tiers t on t.name = coalesce(s.next_tier, s.tier)
-    where s.user_id = p_user_id and (p_subscription_id is null or s.stripe_subscription_id = p_subscription_id)
+    left join billing.user_migrations m on m.user_id = s.user_id
+    where s.user_id = p_user_id
+        and (p_subscription_id is null or s.stripe_subscription_id = p_subscription_id)
+        -- Of what was never heard of here, the old system knows as much, or more.
+        and (s.synced_at > '-infinity' or coalesce(s.updated_at > m.migrated_at, true))
     order by s.created_at, s.stripe_subscription_id;
     get diagnostics v_count = row_count;
     insert into legacy_billing.legacy_customers (user_id, stripe_customer_id, bought_credit)

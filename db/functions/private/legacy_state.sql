@@ -22,12 +22,13 @@ begin
         v_account := billing.get_account(p_user_id);
         v_state.tier := v_account.tier;
         v_state.monthly_limit := billing_private.tier_amount(v_account.tier, v_period);
-        v_state.remaining := least(v_account.available, (
+        -- Credits under a hold are the first that would burn.
+        v_state.remaining := greatest(0, (
             select coalesce(sum(g.remaining), 0)
             from billing.list_grants(p_user_id) g
             where g.source in ('tier_grant', 'reversal')
                 and g.expires_at <= (v_period + interval '1 month') at time zone 'UTC'
-        ));
+        ) - v_account.held);
         v_state.bought_credit := v_account.available - v_state.remaining;
         v_check := billing.check_credits(p_user_id);
         v_state.can_run := v_check.can_run;

@@ -9,15 +9,16 @@ begin
     return query
         with checked as (
             select
-                p.user_id, p.purchase_id, p.stripe_payment_intent_id as payment,
+                p.user_id, p.purchase_id, nullif(p.stripe_payment_intent_id, '') as payment,
                 (
                     p.amount > 0 and p.price_cents > 0 and isfinite(p.created_at)
                     and length(p.purchase_id) between 1 and 150
                     and p.status in ('pending', 'completed', 'failed', 'refunded')
                     and billing_private.old_amount_problem(p.amount) is null
+                    and coalesce(nullif(p.stripe_payment_intent_id, '') ~ '^\S{1,200}$', true)
                     and count(*) over (partition by p.user_id, p.purchase_id) = 1
                 ) is not true as is_invalid,
-                exists (
+                nullif(p.stripe_payment_intent_id, '') is not null and (exists (
                     select from legacy_billing.legacy_purchases o
                     where o.stripe_payment_intent_id = p.stripe_payment_intent_id and o.purchase_id <> p.purchase_id
                 )
@@ -29,7 +30,7 @@ begin
                 or exists (
                     select from billing.billing_payments b
                     where b.payment_intent_id = p.stripe_payment_intent_id and b.user_id <> p.user_id
-                ) as is_shared
+                )) as is_shared
             from legacy_billing.legacy_purchases p
             where p.user_id = any (p_user_ids)
         )
@@ -38,7 +39,7 @@ begin
             case when bool_or(c.is_invalid) then 'invalid_purchase' when bool_or(c.is_shared) then 'shared_payment' end,
             case
                 when bool_or(c.is_invalid) then format(
-                    'Purchase %s has an amount, price, status, time or id that is none.',
+                    'Purchase %s has an amount, price, status, time, id or payment that is none.',
                     string_agg(distinct c.purchase_id, ', ') filter (where c.is_invalid)
                 )
                 when bool_or(c.is_shared) then format(

@@ -31,7 +31,7 @@ begin
         select
             l.user_id, l.purchase_no, l.purchase_id,
             coalesce(c.purchase_id, billing_private.time_ordered_id(l.created_at)), c.purchase_id is not null,
-            trim_scale(l.amount), l.price_cents, l.status, l.stripe_payment_intent_id, l.created_at, l.completed_at,
+            trim_scale(l.amount), l.price_cents, l.status, nullif(l.stripe_payment_intent_id, ''), l.created_at, l.completed_at,
             trim_scale(least(l.counts, greatest(0, l.bought_credit - l.bought_later)))
         from later l
         left join billing.credit_purchases c on c.user_id = l.user_id and c.legacy_purchase_id = l.purchase_id

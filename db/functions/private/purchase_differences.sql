@@ -19,7 +19,7 @@ begin
                     'purchase_differs',
                     c.purchase_id is null
                         or (c.amount, c.price_cents) = (o.amount, o.price_cents)
-                        and c.stripe_payment_intent_id is not distinct from o.stripe_payment_intent_id
+                        and c.stripe_payment_intent_id is not distinct from nullif(o.stripe_payment_intent_id, '')
                         -- What was open when the user left may have ended here.
                         and (o.status <> 'completed' or c.status = 'paid')
                         and (o.status <> 'refunded' or c.status = 'refunded'),

@@ -10,7 +10,10 @@ begin
     set status = case o.status when 'completed' then 'paid' else o.status end,
         spent_before = case o.status when 'completed' then o.amount - o.remaining else 0 end,
         entry_no = l.entry_no,
-        completed_at = case o.status when 'completed' then coalesce(o.completed_at, o.created_at) end
+        completed_at = case
+            when o.status = 'completed' then coalesce(o.completed_at, o.created_at)
+            when o.status = 'refunded' then o.completed_at
+        end
     from unnest(p_purchases) o
     left join billing_private.migrated_lots(p_purchases) l on l.purchase_id = o.purchase_id
     where c.purchase_id = o.purchase_id and o.is_known and c.kind = 'migration' and c.status <> 'paid';
@@ -28,7 +31,10 @@ begin
         case o.status when 'completed' then 'paid' else o.status end,
         case o.status when 'completed' then o.amount - o.remaining else 0 end, o.legacy_purchase_id,
         o.stripe_payment_intent_id, l.entry_no, o.created_at,
-        case o.status when 'completed' then coalesce(o.completed_at, o.created_at) end
+        case
+            when o.status = 'completed' then coalesce(o.completed_at, o.created_at)
+            when o.status = 'refunded' then o.completed_at
+        end
     from unnest(p_purchases) o
     left join billing_private.migrated_lots(p_purchases) l on l.purchase_id = o.purchase_id
     where not o.is_known;

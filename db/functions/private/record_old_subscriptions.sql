@@ -15,7 +15,8 @@ begin
     update billing.billing_subscriptions s
     set tier = c.tier, next_tier = null, status = c.subscription_status, stripe_price_id = c.price_id,
         current_period_start = coalesce(c.current_period_start, s.current_period_start),
-        current_period_end = coalesce(c.current_period_end, s.current_period_end), updated_at = p_now
+        current_period_end = coalesce(c.current_period_end, s.current_period_end), synced_at = '-infinity',
+        updated_at = p_now
     from legacy_billing.legacy_customers c
     join billing.user_migrations m on m.user_id = c.user_id and m.round > 1
     join billing.billing_tiers t on t.name = c.tier
@@ -49,6 +50,10 @@ begin
         and exists (
             select from billing.billing_subscriptions s
             where s.user_id = b.user_id and s.status not in ('canceled', 'incomplete_expired')
+        )
+        and not exists (
+            select from billing.stripe_calls c
+            where c.kind = 'subscriptions' and c.subject_id = b.user_id::text and c.status = 'pending'
         );
 end
 $$;

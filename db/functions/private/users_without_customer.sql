@@ -15,7 +15,8 @@ begin
             from legacy_billing.legacy_purchases p
             group by p.user_id
         ) o
-        where not exists (select from legacy_billing.legacy_customers c where c.user_id = o.user_id)
+        where o.user_id is not null
+            and not exists (select from legacy_billing.legacy_customers c where c.user_id = o.user_id)
         group by o.user_id
         order by o.user_id;
 end

@@ -42,15 +42,15 @@ reset role;
 select billing.deduct_credits(a(), 0.5), billing.grant_credits(a(), 7, 'promotion'), billing.hold_credits(a(), 1)
 \g /dev/null
 select is(
-    old_state(a()), 'free 5 2 3 6 here',
-    'what ends with the month is its rest, everything else is credit, less what is held'
+    old_state(a()), 'free 5 2 2 7 here',
+    'what ends with the month is its rest, less what is held; everything else is credit'
 );
 select entry_no as entry from billing.deduct_credits(a(), 2) \gset
 select billing.bootstrap_super_admin(chief()) \g /dev/null
 select billing.reverse_entry(chief(), a(), :entry, 'r') \g /dev/null
-select is(old_state(a()), 'free 5 2 3 6 here', 'credits of the month that a reversal gave back are of the month');
+select is(old_state(a()), 'free 5 2 2 7 here', 'credits of the month that a reversal gave back are of the month');
 select billing.hold_credits(a(), 8.5) \g /dev/null
-select is(old_state(a()), 'free 5 2 0.5 0 here', 'no more is left than is available');
+select is(old_state(a()), 'free 5 2 0 0.5 here', 'no more is left than is available');
 select billing.set_account_status(chief(), a(), 'frozen', 'r') \g /dev/null
 select is((billing.legacy_check(a())).can_run, false, 'a frozen account runs nothing');
 set local tap.now = '2025-04-01 00:00+00';

@@ -490,10 +490,10 @@ select rows_are(
         ('52', 'refused', 'shared_customer', 'Customer cus_52 is another user too.'),
         ('53', 'refused', 'shared_customer', 'Customer cus_52 is another user too.'),
         ('54', 'refused', 'negative_credit', 'Bought credit is -0.01.'),
-        ('55', 'refused', 'invalid_purchase', 'Purchase t has an amount, price, status, time or id that is none.'),
-        ('56', 'refused', 'invalid_purchase', 'Purchase u has an amount, price, status, time or id that is none.'),
-        ('57', 'refused', 'invalid_purchase', 'Purchase v has an amount, price, status, time or id that is none.'),
-        ('58', 'refused', 'invalid_purchase', 'Purchase w has an amount, price, status, time or id that is none.'),
+        ('55', 'refused', 'invalid_purchase', 'Purchase t has an amount, price, status, time, id or payment that is none.'),
+        ('56', 'refused', 'invalid_purchase', 'Purchase u has an amount, price, status, time, id or payment that is none.'),
+        ('57', 'refused', 'invalid_purchase', 'Purchase v has an amount, price, status, time, id or payment that is none.'),
+        ('58', 'refused', 'invalid_purchase', 'Purchase w has an amount, price, status, time, id or payment that is none.'),
         ('59', 'refused', 'shared_payment', 'Payment pi_x1 paid another purchase too.'),
         ('60', 'refused', 'shared_payment', 'Payment pi_p1 paid another purchase too.'),
         ('61', 'refused', 'amount_too_large', 'Usage 0, bought credit 1000000000000.01, limit 5.00.'),
@@ -503,12 +503,12 @@ select rows_are(
         ('65', 'refused', 'amount_too_large', 'Usage 0, bought credit Infinity, limit 5.00.'),
         (
             '66', 'refused', 'invalid_purchase',
-            format('Purchase %s has an amount, price, status, time or id that is none.', repeat('p', 151))
+            format('Purchase %s has an amount, price, status, time, id or payment that is none.', repeat('p', 151))
         ),
         ('67', 'refused', 'shared_customer', 'Customer cus_0a is another user too.'),
         ('68', 'refused', 'shared_payment', 'Payment pi_of_chief paid another purchase too.'),
         ('69', 'migrated', null, null),
-        ('70', 'refused', 'invalid_purchase', 'Purchase zz has an amount, price, status, time or id that is none.'),
+        ('70', 'refused', 'invalid_purchase', 'Purchase zz has an amount, price, status, time, id or payment that is none.'),
         ('71', 'refused', 'shared_customer', 'Customer cus_of_chief is another user too.')
     $$,
     'each is told what keeps it, and stops nobody'
@@ -650,6 +650,7 @@ select old_user(u(90)), old_user(u(91), null, null, ''), old_user(u(92), null, n
     old_user(u(95), 'price_tier_2_20_monthly'), old_user(u(96), 'price_tier_6_50_monthly', 'of next year'),
     old_user(u(97), null, null, '')
 \g /dev/null
+update legacy_billing.purchases set stripe_payment_intent_id = '' where user_id = u(94);
 update legacy_billing.subscriptions
 set current_period_start = '-infinity', current_period_end = 'infinity' where subscription_id = 'sub_95';
 select rows_are(
@@ -662,7 +663,7 @@ select rows_are(
         ('90', 'refused', 'shared_payment', 'Payment pi_odd paid another purchase too.'),
         ('91', 'migrated', null, null),
         ('92', 'refused', 'invalid_customer', ' cus 92 is no customer at Stripe.'),
-        ('93', 'refused', 'invalid_purchase', 'Purchase never has an amount, price, status, time or id that is none.'),
+        ('93', 'refused', 'invalid_purchase', 'Purchase never has an amount, price, status, time, id or payment that is none.'),
         ('94', 'migrated', null, null), ('95', 'migrated', null, null), ('96', 'migrated', null, null),
         ('97', 'migrated', null, null)
     $$,

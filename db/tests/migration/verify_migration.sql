@@ -19,7 +19,7 @@ select old_purchase(u(1), 'open', 5, '2025-01-03 00:00+00', 'pending'), old_user
 \g /dev/null
 select billing.migrate_users(array(select u(n) from generate_series(1, 14) n)) \g /dev/null
 select is_empty(
-    'select * from billing.verify_migration(array(select u(n) from generate_series(1, 20) n))',
+    'select * from billing.verify_migration(array(select u(n) from generate_series(1, 14) n) || u(20))',
     'clean after a migration'
 );
 
@@ -117,13 +117,17 @@ select is(
     (
         select string_agg(distinct right(user_id::text, 2), ' ' order by right(user_id::text, 2))
         from billing.verify_migration(array(select u(n) from generate_series(1, 30) n))
+        where problem <> 'unknown_user'
     ),
     '02 03 04 05 06 07 08 09 10 11 12 13 14 21 30', 'each of them is named, and nobody else'
 );
 select rows_are(
     'select * from billing.verify_migration(array[u(20), u(21), nobody()])',
-    $$values (u(21), 'unknown_price', 'No tier is known for price price_x.', 'not migrated')$$,
-    'of those who wait, who can''t be moved, and why'
+    $$
+    values (nobody(), 'unknown_user', 'unknown', 'unknown'),
+        (u(21), 'unknown_price', 'No tier is known for price price_x.', 'not migrated')
+    $$,
+    'of those who wait, who can''t be moved, and why; and strangers'
 );
 select throws_ok(
     'select billing.verify_migration(' || p_ids || ')', 'UC400', 'invalid_request', 'not for ' || left(p_ids, 40)
@@ -131,6 +135,30 @@ select throws_ok(
 from unnest(array[
     'null', 'array[]::uuid[]', 'array[null]::uuid[]', 'array(select gen_random_uuid() from generate_series(1, 1001))'
 ]) p_ids;
+
+-- Subscriptions.
+
+select old_user(u(41), 'price_tier_2_20_monthly', 'active', 'cus_41'), old_user(u(42), 'price_tier_2_20_monthly')
+\g /dev/null
+select billing.migrate_users(array[u(41), u(42)]) \g /dev/null
+update legacy_billing.subscriptions set status = 'canceled' where subscription_id in ('sub_41', 'sub_42');
+delete from billing.billing_subscriptions where stripe_subscription_id = 'sub_42';
+select is(
+    differences(u(41)),
+    'subscription_differs sub_41: canceled at price_tier_2_20_monthly | active at price_tier_2_20_monthly',
+    'a subscription that has changed in the old system'
+);
+select is(
+    differences(u(42)), 'subscription_missing sub_42: canceled at price_tier_2_20_monthly | none', 'one that is gone here'
+);
+select billing.rollback_users(array[u(41)]) \g /dev/null
+select is(
+    (select status from legacy_billing.subscriptions where subscription_id = 'sub_41'), 'canceled',
+    'a rollback leaves what the old system knows better'
+);
+select billing.migrate_users(array[u(41)]) \g /dev/null
+update billing.billing_subscriptions set status = 'active', synced_at = tap_now() where stripe_subscription_id = 'sub_41';
+select is(differences(u(41)), null, 'what Stripe has told here since is no difference');
 
 select * from finish();
 rollback;
