@@ -31,19 +31,18 @@ def main() -> int:
         webhook_secret=arguments.webhook_secret,
         state_file=arguments.state_file,
     )
+    # Held back until they are waited for, so that none comes too early. SIGINT too: a shell starts its background jobs
+    # with it ignored.
+    ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
         simulator.start()
     except OSError as error:
         print(f"Port {arguments.port}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"Simulated Stripe on {simulator.url}: no money moves.", flush=True)
-    # SIGINT too: a shell starts its background jobs with it ignored.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.default_int_handler)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        simulator.stop()
+    signal.sigwait(ends)
+    simulator.stop()
     return 0
 
 
