@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -723,16 +724,23 @@ def test_postgresql_dies_half_way(server: TestServer, tmp_path: Path) -> None:
             migrate(conn)
         twins = Twins(own, "ours", "twin", tmp_path)
 
-        def kill_the_backend(_: subprocess.Popen[str]) -> None:
+        def backend() -> int:
             with own.connect("postgres") as conn:
                 row = conn.execute(
                     "select pid from pg_stat_activity where application_name = 'migrate_to_credits'"
                 ).fetchone()
-            os.kill(row[0], signal.SIGKILL)
+            return row[0]
+
+        def kill_the_backend(_: subprocess.Popen[str]) -> None:
+            os.kill(backend(), signal.SIGKILL)
 
         def kill_the_postmaster(_: subprocess.Popen[str]) -> None:
+            pid = backend()
             os.kill(own.child_process.pid, signal.SIGKILL)
             own.child_process.wait()
+            # A backend that always finds the next statement waiting would not notice for a while.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
         def ends_with_3(process: subprocess.Popen[str]) -> None:
             _, told = process.communicate(timeout=60)
