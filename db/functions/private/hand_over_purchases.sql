@@ -7,9 +7,17 @@ as $$
 declare
     v_count bigint;
 begin
-    update billing.credit_purchases
-    set legacy_purchase_id = purchase_id::text
-    where user_id = p_user_id and status = 'paid' and legacy_purchase_id is null;
+    -- What the old system has heard of a payment without counting it is the same purchase.
+    update billing.credit_purchases c
+    set legacy_purchase_id = coalesce(
+        (
+            select min(o.purchase_id)
+            from legacy_billing.legacy_purchases o
+            where o.user_id = p_user_id and o.stripe_payment_intent_id = c.stripe_payment_intent_id
+        ),
+        c.purchase_id::text
+    )
+    where c.user_id = p_user_id and c.status = 'paid' and c.legacy_purchase_id is null;
     update legacy_billing.legacy_purchases o
     set status = t.status, completed_at = t.completed_at
     from billing_private.told_purchases(p_user_id) t

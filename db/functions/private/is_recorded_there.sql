@@ -6,7 +6,8 @@ as $$
 begin
     return billing_private.is_rolled_back(p_user_id) and exists (
         select from legacy_billing.legacy_purchases
-        where user_id = p_user_id and stripe_payment_intent_id = p_payment_intent_id and status <> 'pending'
+        where user_id = p_user_id and stripe_payment_intent_id = p_payment_intent_id
+            and status in ('completed', 'refunded')
     );
 end
 $$;

@@ -352,6 +352,37 @@ select is(
     (select month_granted from billing.user_migrations where user_id = u(15)), 55::numeric, 'was given the credits of that'
 );
 
+-- What the old system has heard of a payment is not what it has counted.
+select old_user(u(70 + n)) from generate_series(1, 4) n \g /dev/null
+select moves(u(70 + n)) from generate_series(1, 4) n \g /dev/null
+create function paid_away(p_user_id uuid, p_heard text) returns text language plpgsql as $$
+declare
+    v_number   text := right(p_user_id::text, 2);
+    v_purchase uuid := (select purchase_id from billing.record_purchase(p_user_id, 30));
+begin
+    perform returns(p_user_id);
+    perform old_purchase(p_user_id, 'heard_' || v_number, 30, billing_private.clock(), p_heard);
+    perform billing.record_stripe_object(stripe_intent('pi_heard_' || v_number, 3000, v_purchase));
+    return concat_ws(
+        ' ', billing_private.old_credit(p_user_id), '|',
+        (
+            select string_agg(purchase_id || ' ' || status, ', ') from legacy_billing.purchases
+            where user_id = p_user_id
+        ), '|',
+        moves(p_user_id)
+    );
+end
+$$;
+select is(
+    paid_away(u(70 + n), heard), format('%s | heard_7%s %s | migrated free 5 %s %s', credit, n, becomes, credit, 5 + credit),
+    format('what was %s there when it is paid is one purchase, counted once', heard)
+)
+from (
+    values
+        (1, 'pending', 30, 'completed'), (2, 'failed', 30, 'completed'), (3, 'completed', 0, 'completed'),
+        (4, 'refunded', 0, 'refunded')
+) v (n, heard, credit, becomes);
+
 -- A purchase that is spent here keeps its lot; a top-up that waits is called off.
 
 select old_user(u(13), null, null, 'cus_13'), old_credit(u(13), 10),
