@@ -12,6 +12,8 @@ declare
     v_now       timestamptz;
     v_period    date;
     v_used      numeric;
+    v_rest      numeric := 0;
+    v_credit    numeric := 0;
     v_left      billing_private.left_over;
     v_result    billing.rollback;
 begin
@@ -48,18 +50,26 @@ begin
         month_granted = case when round > 0 then billing_private.tier_granted(p_user_id, v_period) end
     where user_id = p_user_id;
     v_used := billing_private.old_usage_of_month(p_user_id, v_period);
+    -- Of one who had an account, and waited there all the same, the old system has something itself, and keeps it.
+    if v_migration.status = 'none' and billing_private.is_old_user(p_user_id) then
+        v_credit := billing_private.old_credit(p_user_id);
+        v_rest := greatest(
+            0,
+            billing_private.old_limit(p_user_id) - v_used - billing_private.tier_granted(p_user_id, v_period)
+        );
+    end if;
     v_left := billing_private.hand_over(v_account, v_now);
     update billing.credit_accounts set status = 'closed' where user_id = p_user_id;
     v_result.outcome := 'rolled_back';
     v_result.monthly_left := v_left.allowance;
     v_result.bought_credit := v_left.credit;
-    v_result.subscriptions := billing_private.hand_over_customer(p_user_id, v_left.credit);
+    v_result.subscriptions := billing_private.hand_over_customer(p_user_id, v_credit + v_left.credit);
     v_result.purchases := billing_private.hand_over_purchases(p_user_id);
     v_result.usage_records := billing_private.hand_over_usage(p_user_id, coalesce(v_migration.last_entry_no, 0));
     perform billing_private.balance_old_usage(
         p_user_id,
         -- Credits of the month that wait for a payment are owed by the old system as they were.
-        case when v_account.granted_through >= v_period then v_left.allowance end,
+        case when v_account.granted_through >= v_period then v_rest + v_left.allowance end,
         -- While a payment is overdue there, the limit is that of no subscription: what is left is left once it is paid.
         case
             when billing_private.grants_paused(p_user_id) then billing_private.tier_amount(v_account.tier, v_period)

@@ -694,6 +694,16 @@ select lives_ok(
     'the first grant after a return has a key of its own'
 );
 
+-- Whoever waits in the old system with an account from before loses nothing of either.
+select old_user(u(75), 'price_tier_2_20_monthly'), old_usage(u(75), 3), old_credit(u(75), 50) \g /dev/null
+insert into billing.credit_accounts (user_id, created_at, updated_at, tier)
+values (u(75), billing_private.clock(), billing_private.clock(), 'free');
+select billing_private.ready_account(u(75)) \g /dev/null
+select billing.deduct_credits(u(75), 2), billing.grant_credits(u(75), 7, 'promotion') \g /dev/null
+select is(returns(u(75)), 'rolled_back 3 7 0 1 0', 'one who waits there, and has an account, is handed what it has left');
+select is(old_state(u(75)), 'tier_2_20 25 5 20 57 there', 'beside what was there');
+select is(moves(u(75)), 'migrated tier_2_20 20 57 77', 'and all of it comes along');
+
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 
 select * from finish();
