@@ -274,8 +274,9 @@ class CreditMigration:
         await migration.rollback_user('0b8e6f0e-6a53-4c41-9d0c-8e2f2f6a7d11')
 
     Without a URL it is DATABASE_URL, or the running embedded server. Each call has a connection of its own, and raises
-    ValueError for an id that is none, MigrationRefused for a user who can't be moved (UnknownUser, NotMigrated), and
-    psycopg.Error for what the database raises. What is done stands in the log, or OSError is raised before it is done.
+    ValueError for an id that is none, MigrationRefused for a user who can't be moved (UnknownUser, NotMigrated),
+    ServerError without a server, and psycopg.Error for what the database raises. What is done stands in the log, or
+    OSError is raised before it is done.
     """
 
     def __init__(self, database_url: str | None = None, *, log: Path = LOG) -> None:

@@ -291,10 +291,17 @@ def database_url() -> str:
 
 @contextmanager
 def reachable_database(url: str | None = None) -> Iterator[str]:
-    """A URL to work on: the given one, DATABASE_URL, or the embedded server, started for the block if need be."""
+    """A URL to work on: the given one, DATABASE_URL, or the embedded server, started for the block if need be.
+
+    Raises ServerError for a URL that can't be read.
+    """
     url = url or os.environ.get("DATABASE_URL")
     embedded = EmbeddedServer()
     if url:
+        try:
+            conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            raise ServerError(f"The URL of the database can't be read: {str(error).strip()}") from error
         yield url
     elif embedded.port is not None:
         yield embedded.url

@@ -287,6 +287,7 @@ def test_no_connection(tmp_path: Path) -> None:
     nowhere = Command(f"postgresql://nobody@127.0.0.1:{free_port()}/none", tmp_path)
     for options in (["--analyze"], ["--verify"], ["--yes"], ["--rollback-all", "--yes"]):
         assert "No connection to the database" in nowhere.run(*options, code=3)
+        assert "The URL of the database can't be read: " in Command("nonsense", tmp_path).run(*options, code=3)
 
 
 def test_some_users_first(few: psycopg.Connection, command: Command) -> None:
