@@ -223,5 +223,32 @@ select rows_are(
 );
 select is((select count(*) from billing.list_old_users() where user_id is null), 0::bigint, 'nobody is no user');
 
+-- What a view of somebody else's tells may be incomplete, and its ids may count from 1 for each user.
+create or replace view legacy_billing.legacy_customers as
+select
+    u.id as user_id, u.stripe as stripe_customer_id, u.subscription as stripe_subscription_id,
+    case u.plan when 'gone' then null else 'canceled' end as subscription_status,
+    nullif(u.plan, 'none') as price_id, 'free' as tier, null::timestamptz as current_period_start,
+    null::timestamptz as current_period_end, 2.0 as monthly_limit, u.credit_cents / 100.0 as bought_credit,
+    u.joined::timestamptz as created_at
+from public.my_users u;
+create or replace view legacy_billing.legacy_purchases as
+select
+    '1' as purchase_id, who as user_id, cents / 100.0 as amount, cents as price_cents, 'completed' as status,
+    intent as stripe_payment_intent_id, at as created_at, at as completed_at
+from public.my_orders;
+insert into public.my_users values (u(4), 'cus_4', 'none', 'sub_4', null, 100), (u(5), 'cus_5', 'gone', 'sub_5', null, 0),
+    (u(6), null, 'hobby', null, null, 1000), (u(7), null, 'hobby', null, null, 1000);
+insert into public.my_orders values (6, u(6), 1000, 'paid', 'pi_6', '2025-01-01 00:00+00'),
+    (7, u(7), 1000, 'paid', 'pi_6', '2025-01-01 00:00+00');
+select rows_are(
+    'select right(user_id::text, 2), outcome, problem from billing.migrate_users(array[u(4), u(5), u(6), u(7)])',
+    $$values ('04', 'migrated', null), ('05', 'migrated', null), ('06', 'refused', 'shared_payment'),
+        ('07', 'refused', 'shared_payment')$$,
+    'a subscription without price or status is none, and one payment is one, whatever the ids of its purchases'
+);
+select is_empty('select * from billing.verify_migration(array[u(4), u(5)])', 'without a difference');
+select is(moves(u(4)), 'already_migrated free 5 1 6', 'with what they have');
+
 select * from finish();
 rollback;

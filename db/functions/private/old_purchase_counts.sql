@@ -20,7 +20,8 @@ begin
                 ) is not true as is_invalid,
                 nullif(p.stripe_payment_intent_id, '') is not null and (exists (
                     select from legacy_billing.legacy_purchases o
-                    where o.stripe_payment_intent_id = p.stripe_payment_intent_id and o.purchase_id <> p.purchase_id
+                    where o.stripe_payment_intent_id = p.stripe_payment_intent_id
+                        and (o.user_id, o.purchase_id) is distinct from (p.user_id, p.purchase_id)
                 )
                 or exists (
                     select from billing.credit_purchases c

@@ -1,4 +1,5 @@
 -- As the old system knew them: what Stripe tells later counts more. Their prices mean a tier from here on.
+-- A row without a status or a price tells of no subscription; a running one without a price is refused before.
 create or replace function billing_private.record_old_subscriptions(p_user_ids uuid[], p_now timestamptz)
 returns void
 language plpgsql
@@ -22,7 +23,8 @@ begin
     join billing.billing_tiers t on t.name = c.tier
     where c.user_id = any (p_user_ids)
         and s.user_id = c.user_id
-        and s.stripe_subscription_id = c.stripe_subscription_id;
+        and s.stripe_subscription_id = c.stripe_subscription_id
+        and num_nulls(c.subscription_status, c.price_id) = 0;
     insert into billing.billing_subscriptions (
         stripe_subscription_id, user_id, tier, billing_interval, status, current_period_start, current_period_end,
         stripe_price_id, synced_at, created_at, updated_at
@@ -37,7 +39,8 @@ begin
     cross join lateral (
         select coalesce(c.current_period_start, c.created_at, p_now) as period_start
     ) v
-    where c.user_id = any (p_user_ids) and c.stripe_subscription_id is not null
+    where c.user_id = any (p_user_ids)
+        and num_nulls(c.stripe_subscription_id, c.subscription_status, c.price_id) = 0
     on conflict (stripe_subscription_id) do nothing;
     -- What Stripe has told of them while their users waited was passed over.
     insert into billing.stripe_calls (call_id, user_id, kind, subject_id, request, next_attempt_at, created_at)

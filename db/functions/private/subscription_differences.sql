@@ -16,7 +16,7 @@ begin
         left join billing.billing_subscriptions s
             on s.stripe_subscription_id = c.stripe_subscription_id and s.user_id = c.user_id
         where c.user_id = any (p_user_ids)
-            and c.stripe_subscription_id is not null
+            and num_nulls(c.stripe_subscription_id, c.subscription_status, c.price_id) = 0
             and (s.user_id is null or (s.synced_at = '-infinity' and s.updated_at <= m.migrated_at))
             and (c.subscription_status, c.price_id) is distinct from (s.status, s.stripe_price_id);
 end
