@@ -20,9 +20,10 @@ directory where they are started: a line per user, times in UTC.
 With --json, --analyze prints one object: groups, totals and problems. Everything else prints one object a line: a user
 or a difference each, and a last one with the only member totals. Amounts are exact numbers in US dollars or credits.
 
-Exit codes: 0 everybody has moved, or there is no difference; 1 some have not, or there are differences; 2 wrong usage,
-not confirmed, views that can't be read or written, or a log that can't be written (who had moved until then has;
-billing.user_migrations knows); 3 no connection to the database, or it was lost.
+Exit codes: 0 everybody has moved, or there is no difference; 1 some have not, there are differences, or the database
+raised what is no user's fault; 2 wrong usage, not confirmed, views that can't be read or written, or a log or an output
+that can't be written (who had moved until then has; billing.user_migrations knows); 3 no connection to the database, or
+it was lost.
 """
 
 import argparse
@@ -901,7 +902,8 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"{LOG}: {error}", file=sys.stderr)
+        # A disk that is full names no file.
+        print(f"{LOG}, or the output: {error}", file=sys.stderr)
         return 2
     except psycopg.Error as error:
         state = error.sqlstate or "08"

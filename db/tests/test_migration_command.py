@@ -220,6 +220,15 @@ def test_without_a_log_nothing_is_moved(few: psycopg.Connection, command: Comman
     assert waiting(few) == 6
 
 
+def test_an_output_that_is_full_is_not_blamed_on_the_log(few: psycopg.Connection, command: Command) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = command.start("--dry-run", stdout=full)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "migration.log, or the output: [Errno 28]" in told
+    assert waiting(few) == 6
+
+
 def talk(command: Command, answer: str, *options: str) -> tuple[int, str, str]:
     """Run it on a terminal and answer its question: exit code, standard output, and what the terminal shows."""
     ours, theirs = pty.openpty()
