@@ -10,7 +10,8 @@ systems, and names each difference. Both only read.
 
 Without one of these, everybody who waits in the old system is migrated, in the order of their ids, --batch-size users
 in a transaction; who was rolled back stays there unless named by --user, or with --include-rolled-back. --dry-run does
-the same and rolls each batch back: lines and totals are the same, but for what one batch would change for another.
+the same and rolls each batch back: lines and totals are the same, but for what one batch would change for another, and
+for "dry_run" in the totals of --json.
 Whom something keeps from moving is told at the end and stays where they are; the others move. --limit counts users that
 move. Running it again goes on where it ended, however it ended: nobody is counted twice.
 
@@ -568,13 +569,11 @@ class Plan:
 class Totals:
     """What a run has come to, in little memory however many users there are."""
 
-    def __init__(self, kind: type[Move], before: int, left: IO[str]) -> None:
-        self.kind, self.before, self.left = kind, before, left
+    def __init__(self, kind: type[Move], before: int, left: IO[str], *, dry_run: bool) -> None:
+        self.kind, self.before, self.left, self.dry_run = kind, before, left, dry_run
         self.outcomes = Counter({outcome: 0 for outcome in (kind.DONE, kind.ALREADY, "refused", "failed")})
         self.problems: Counter[str] = Counter()
-        self.sums: dict[str, Decimal | int] = {
-            name: 0 if name in ("purchases", "usage_records", "subscriptions") else Decimal(0) for name in kind.SUMS
-        }
+        self.sums: dict[str, Decimal | int] = dict.fromkeys(kind.SUMS, 0)
 
     def add(self, rows: Iterable[Move]) -> None:
         for row in rows:
@@ -599,8 +598,8 @@ class Totals:
         return not self.problems
 
     def for_machines(self) -> dict[str, Any]:
-        names = {name: value for name, value in self.outcomes.items()}
-        return {"totals": {"migrated_before": self.before} | names | self.sums | {"problems": dict(self.problems)}}
+        told = {"dry_run": self.dry_run, "migrated_before": self.before, **self.outcomes, **self.sums}
+        return {"totals": told | {"problems": dict(self.problems)}}
 
     def for_people(self) -> Iterator[str]:
         yield ""
@@ -666,7 +665,8 @@ def move(conn: psycopg.Connection[Any], arguments: argparse.Namespace) -> int:
         return 2
     # Those who could not be moved are told at the end; on the disk, because they may be many.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as left:
-        return move_all(plan, Totals(plan.kind, count(conn, MIGRATED), left), screen, arguments)
+        totals = Totals(plan.kind, count(conn, MIGRATED), left, dry_run=arguments.dry_run)
+        return move_all(plan, totals, screen, arguments)
 
 
 def move_all(plan: Plan, totals: Totals, screen: Screen, arguments: argparse.Namespace) -> int:

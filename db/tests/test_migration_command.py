@@ -196,6 +196,8 @@ def test_a_dry_run_prints_what_the_real_run_prints_and_changes_nothing(
     assert rows[5]["tier_credits"] + rows[5]["bought_credit"] == rows[5]["balance"] == Decimal("1052.623456789")
     assert rows[-1]["totals"].items() >= (MOVED | {"migrated_before": 0, "problems": {"unknown_price": 1}}).items()
     assert rows[-1]["totals"]["balance"] == Decimal("1142.623456786")
+    assert rows[-1]["totals"]["dry_run"] is True
+    assert command.totals("--yes", code=1)["dry_run"] is False
 
 
 def test_what_is_done_is_in_the_log(few: psycopg.Connection, command: Command) -> None:
