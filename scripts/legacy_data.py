@@ -311,19 +311,21 @@ def fill(
 
 
 def run(cursor: psycopg.Cursor, script: str, values: dict[str, object]) -> None:
-    """The statements of a script, one by one, with the values in them."""
-    literal = psycopg.ClientCursor(cursor.connection).mogrify(script, values)
-    cursor.execute(literal)
+    """All statements of a script at once, with the values in them: no parameters go with more than one statement."""
+    cursor.execute(psycopg.ClientCursor(cursor.connection).mogrify(script, values))
 
 
 @contextmanager
 def without_guard(cursor: psycopg.Cursor) -> Iterator[None]:
     """Rows of users of whom nobody has moved yet: the trigger would ask that of each of them."""
-    for verb in ("disable", "enable"):
-        if verb == "enable":
-            yield
+
+    def switch(verb: str) -> None:
         for table in GUARDED:
             cursor.execute(f"alter table legacy_billing.{table} {verb} trigger {table}_guard")
+
+    switch("disable")
+    yield
+    switch("enable")
 
 
 def share(text: str) -> float:

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import jwt
@@ -75,7 +76,7 @@ class Run:
             {"Authorization": f"Bearer {self.exported(token)}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+            return json.load(answer, parse_float=Decimal)
 
     def end(self, signum: int = signal.SIGINT) -> int:
         self.process.send_signal(signum)
@@ -142,7 +143,7 @@ def test_a_user_of_the_old_billing_to_try_the_migration_with(database: Database,
         with database.connect() as conn:
             assert conn.execute("select status from billing.get_migration(%s)", [user]).fetchone() == ("waiting",)
             (row,) = conn.execute("select * from billing.migrate_users(array[%s::uuid])", [user]).fetchall()
-        assert running.ask("/api/billing/v2/balance", "OLD_USER_TOKEN")["balance"] == float(row.balance)
+        assert running.ask("/api/billing/v2/balance", "OLD_USER_TOKEN")["balance"] == row.balance
         after = running.ask("/api/billing/check", "OLD_USER_TOKEN")
         assert (after["remaining"], after["tier"]) == (before["remaining"], before["tier"])
         assert running.end() == 0
