@@ -13,11 +13,16 @@ security definer
 set search_path = pg_temp
 as $$
 declare
-    v_user_id uuid;
+    v_user_ids uuid[] := billing_private.old_user_ids(p_user_ids);
+    v_user_id  uuid;
 begin
     -- Two rollbacks write the same plans into the old system, in the order of their users.
     perform pg_advisory_xact_lock(hashtextextended('billing.rollback_users', 0));
-    foreach v_user_id in array billing_private.old_user_ids(p_user_ids) loop
+    -- Rows that are missing are made before any is locked, as a migration does: else the two could wait for each other.
+    insert into billing.user_migrations (user_id)
+    select id from unnest(v_user_ids) id order by id
+    on conflict do nothing;
+    foreach v_user_id in array v_user_ids loop
         return next billing_private.rollback_user(v_user_id);
     end loop;
 end
