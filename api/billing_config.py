@@ -214,9 +214,12 @@ PACKAGES = {
     },
 }
 
-# Settings of the whole installation. What may be bought without a package, in credits.
+# Settings of the whole installation; amounts in credits.
 SETTINGS = {
     "reversal_grace": "7 days",
     "min_purchase": Decimal("5"),
     "max_purchase": Decimal("10000"),
+    "low_balance": Decimal("1"),
+    "depleted_balance": Decimal("0.01"),
+    "retention": "90 days",
 }

@@ -33,7 +33,7 @@ SECTIONS = {
     "admin_limits": ("ADMIN_LIMITS", "What an admin may move, in credits; None is no limit. Days are UTC days."),
     "model_prices": ("MODEL_PRICES", "US dollars per million tokens, and the factor from a provider's price to ours."),
     "packages": ("PACKAGES", "Credits that are sold in one piece: how many, and for how many US cents."),
-    "settings": ("SETTINGS", "Settings of the whole installation. What may be bought without a package, in credits."),
+    "settings": ("SETTINGS", "Settings of the whole installation; amounts in credits."),
 }
 COLUMNS = {
     "tiers": (
@@ -43,12 +43,15 @@ COLUMNS = {
     "admin_limits": ("max_credit_adjustment", "max_daily_total", "can_refund", "approval_above"),
     "model_prices": ("input_per_million", "cached_input_per_million", "output_per_million", "multiplier"),
     "packages": ("amount", "price_cents"),
-    "settings": ("reversal_grace", "min_purchase", "max_purchase"),
+    "settings": (
+        *("reversal_grace", "min_purchase", "max_purchase"),
+        *("low_balance", "depleted_balance", "retention"),
+    ),
 }
 WITH_CENTS = {"monthly_credits", "rollover_cap", *COLUMNS["model_prices"][:3]}
 AMOUNTS = WITH_CENTS | {
     *("max_credit_adjustment", "max_daily_total", "approval_above"),
-    *("multiplier", "amount", "min_purchase", "max_purchase"),
+    *("multiplier", "amount", "min_purchase", "max_purchase", "low_balance", "depleted_balance"),
 }
 # The column that the file orders a section's rows by; the others are in the order of their names.
 ORDERED_BY = {"tiers": "rank", "packages": "amount"}

@@ -19,7 +19,10 @@ from api.settings import Settings
 from scripts.servers import ROOT, ServerError, reachable_database
 
 README = ROOT / "README.md"
-AREAS = ("accounts", "ledger", "holds", "payments", "reads", "admin", "audit", "config", "migration", "legacy")
+AREAS = (
+    *("accounts", "ledger", "holds", "payments", "reads", "events", "admin", "audit"),
+    *("jobs", "monitoring", "config", "migration", "legacy"),
+)
 
 CATALOGUE = """
     select p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), d.description,
@@ -46,6 +49,8 @@ def functions(conn: psycopg.Connection) -> str:
     for area in AREAS:
         for path in sorted((ROOT / "db" / "functions" / area).glob("*.sql")):
             name, arguments, result, comment, for_api = rows.pop(path.stem)
+            if result is None:
+                name, arguments, result = f"call {name}", arguments.replace("IN ", ""), "procedure"
             owner = "" if for_api else " For the owner of the database."
             result = result.replace("billing.", "").replace("SETOF ", "rows of ")
             lines.append(f"| `{signature(name, arguments)}` | {result} | {comment}{owner} |")

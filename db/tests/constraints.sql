@@ -308,8 +308,27 @@ from (values
     ('price_multiplier_exact', 'update billing.model_prices set multiplier = 0 where model = ''o3'''),
     ('price_model_given', 'update billing.model_prices set model = '' '' where model = ''o3'''),
     ('settings_one_row', 'update billing.billing_settings set name = ''another'''),
-    ('settings_grace_positive', 'update billing.billing_settings set reversal_grace = interval ''0''')
+    ('settings_grace_positive', 'update billing.billing_settings set reversal_grace = interval ''0'''),
+    (
+        'settings_retention_long_enough',
+        'update billing.billing_settings set retention = interval ''30 days 23:59:59'''
+    )
 ) c (name, statement);
+select pg_temp.refuses(
+    name, format('update billing.billing_settings set %I = %L', column_name, value),
+    format('%s = %s', column_name, value)
+)
+from (values
+    ('settings_low_balance_exact', 'low_balance'), ('settings_depleted_balance_exact', 'depleted_balance')
+) c (name, column_name)
+cross join unnest(array['-0.01', 'NaN', 'infinity', '0.0000000001', '1000000.1']) value;
+select pg_temp.refuses(
+    'settings_depleted_balance_exact', 'update billing.billing_settings set depleted_balance = 0', 'depleted_balance = 0'
+);
+select lives_ok(
+    $$update billing.billing_settings set low_balance = 0, retention = '31 days'$$,
+    'no low balance, and the shortest retention'
+);
 select throws_ok(
     $$delete from billing.billing_tiers where name = 'tier_2_20'$$, '23503', null, 'a tier with accounts stays'
 );
@@ -394,6 +413,7 @@ from (values
     ('refund_mode_known', 'credit_refunds', 'mode = ''cash'''),
     ('refund_amount_positive', 'credit_refunds', 'amount = 0'),
     ('refund_status_known', 'credit_refunds', 'status = ''lost'''),
+    ('refund_told_known', 'credit_refunds', 'told = ''refund.pending'''),
     ('refund_of_money_names_payment', 'credit_refunds', 'payment_intent_id = null'),
     ('refund_of_money_names_payment', 'credit_refunds', 'amount_cents = 0'),
     ('refund_of_money_names_payment', 'credit_refunds', 'amount_cents = null'),
@@ -587,6 +607,68 @@ select throws_ok(
     'and for one'
 );
 
+-- Jobs, their runs, events and checkpoints.
+
+select billing.record_job_run('stripe_calls', now(), 1) \g /dev/null
+select pg_temp.refuses(
+    name, format('update billing.jobs set %s where name = ''stripe_calls''', assignment), assignment
+)
+from (values
+    ('job_name_well_formed', 'name = ''Stripe calls'''),
+    ('job_name_well_formed', 'name = ''1_job'''),
+    ('job_name_well_formed', 'name = repeat(''j'', 64)'),
+    ('job_function_well_formed', 'function = ''f(); drop table x'''),
+    ('job_function_well_formed', 'function = '''''),
+    ('job_schedule_well_formed', 'schedule = ''* * * *'''),
+    ('job_schedule_well_formed', 'schedule = ''* * * * * *'''),
+    ('job_schedule_well_formed', 'schedule = ''@daily'''),
+    ('job_schedule_well_formed', 'schedule = ''0  0 1 * *'''),
+    ('job_schedule_well_formed', 'schedule = E''* * * * *\n* * * * *'''),
+    ('job_schedule_well_formed', 'schedule = ''60 * * * *'''),
+    ('job_schedule_well_formed', 'schedule = '', * * * *'''),
+    ('job_schedule_well_formed', 'schedule = ''*/0 * * * *'''),
+    ('job_batch_size_bounded', 'batch_size = 0'),
+    ('job_batch_size_bounded', 'batch_size = 501'),
+    ('job_late_after_positive', 'late_after = interval ''0'''),
+    ('job_described', 'description = '' ''')
+) c (name, assignment);
+select throws_ok(
+    $$insert into billing.jobs select * from billing.jobs where name = 'clean_up'$$, '23505', null,
+    'a job has a name of its own'
+);
+select pg_temp.refuses(name, 'update billing.job_runs set ' || assignment, assignment)
+from (values
+    ('run_outcome_known', 'outcome = ''lost'''),
+    ('run_finished_when_not_running', 'outcome = ''running'''),
+    ('run_finished_when_not_running', 'finished_at = null'),
+    ('run_counts_not_negative', 'rows = -1'),
+    ('run_counts_not_negative', 'failures = -1')
+) c (name, assignment);
+select pg_temp.refuses(name, 'update billing.billing_events set ' || assignment || ' where event_no = 1', assignment)
+from (values
+    ('event_kind_known', 'kind = ''balance.high'''),
+    ('event_delivery_status_known', 'status = ''lost'''),
+    ('event_delivered_at_a_time', 'status = ''delivered'''),
+    ('event_delivered_at_a_time', 'delivered_at = now()'),
+    ('event_tried_while_pending', 'next_attempt_at = now()'),
+    ('event_tried_while_pending', 'status = ''dead'', next_attempt_at = now()'),
+    ('json_is_object', 'payload = ''[]''')
+) c (name, assignment);
+select pg_temp.refuses(
+    'event_numbered_once',
+    'insert into billing.billing_events select (jsonb_populate_record(e, ''{"event_id": '
+    || '"00000000-0000-0000-0000-00000000000f"}'')).* from billing.billing_events e',
+    'a number of a user''s events is there once'
+);
+select pg_temp.refuses(
+    'sha256_has_32_bytes',
+    format(
+        'insert into billing.ledger_checkpoints values (gen_random_uuid(), now(), now(), 0, 0, 0, %s, 0, %s)', root, hash
+    ),
+    'a checkpoint''s hash'
+)
+from (values ('''\x00''', 'sha256('''')'), ('sha256('''')', '''\x00''')) c (root, hash);
+
 select is_empty(
     $$
     select conrelid::regclass, contypid::regtype, conname from pg_constraint
@@ -599,9 +681,11 @@ select is_empty(
 -- Append-only.
 
 reset role;
+insert into billing.ledger_checkpoints
+values (gen_random_uuid(), now(), now(), 0, 0, 0, sha256(''), 0, sha256('')) \g /dev/null
 create temp table attempts as
 select replace(statement, '@', name) as statement, name, upper(split_part(statement, ' ', 1)) as verb
-from unnest(array['credit_ledger', 'credit_burns', 'admin_actions_log']) name,
+from unnest(array['credit_ledger', 'credit_burns', 'admin_actions_log', 'ledger_checkpoints']) name,
     unnest(array[
         'update billing.@ set %s', 'delete from billing.@', 'delete from billing.@ where false', 'truncate billing.@ cascade'
     ]) statement;
@@ -611,6 +695,7 @@ set statement = format(
     case name
         when 'credit_ledger' then 'description = description'
         when 'credit_burns' then 'to_used = to_used'
+        when 'ledger_checkpoints' then 'findings = findings'
         else 'reason = reason'
     end
 );

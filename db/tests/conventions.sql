@@ -118,9 +118,14 @@ select is_empty(
     $$,
     'the types that public functions return are public'
 );
-select is_empty(
-    $$select signature from routines where prosrc ~* 'when\s+others'$$,
-    'no function catches every error'
+-- As a condition of its own or one of several; comments may speak of others.
+select results_eq(
+    $$
+    select schema || '.' || name collate "default" from routines
+    where regexp_replace(prosrc, '--[^\n]*', '', 'g') ~* '\mwhen\M[^;]*\mothers\M[^;]*\mthen\M'
+    $$,
+    $$values ('billing.run_job')$$,
+    'R09: nothing catches every error, but what records that a job failed'
 );
 select is_empty(
     $$select signature from routines where prosrc ~* 'constraint_name'$$,
@@ -398,7 +403,8 @@ select is_empty(
     select i.indexrelid::regclass, hot.name
     from pg_index i
     cross join unnest(array[
-        'balance', 'used_total', 'entry_count', 'chain_head', 'updated_at', 'held', 'debt', 'settled_total'
+        'balance', 'used_total', 'entry_count', 'chain_head', 'updated_at', 'held', 'debt', 'settled_total',
+        'alert_below'
     ]) hot (name)
     where i.indrelid = 'billing.credit_accounts'::regclass and pg_get_indexdef(i.indexrelid) ~ ('\m' || hot.name || '\M')
     $$,

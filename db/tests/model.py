@@ -152,7 +152,7 @@ class Account:
         self.paused = migrated
         # What of a period counts as granted before an entry, whatever the lots before it were.
         self.counted: dict[date, tuple[Decimal, int]] = {}
-        self._catch_up()
+        self.catch_up()
 
     # What there is.
 
@@ -522,7 +522,7 @@ class Account:
         if refusal is None:
             self.status = status
             if status == "active":
-                self._catch_up()
+                self.catch_up()
         return self._admin_answer("set_account_status", None, refusal)
 
     # Tiers.
@@ -538,7 +538,7 @@ class Account:
         entry = None
         if refusal is None:
             self.admins[actor].total += upgrade
-            self._catch_up()
+            self.catch_up()
             self.tier = tier
             entry = None if self.paused else self._grant_tier(self.now.date().replace(day=1), actor)
         return self._admin_answer("change_tier", upgrade or None, refusal, entry)
@@ -550,7 +550,7 @@ class Account:
         lots = [lot for lot in self.lots if lot.source == "tier_grant" and lot.reference[1] == name]
         return counted + sum((lot.amount for lot in lots if lot.entry_no > since), ZERO)
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """A grant for every period up to the current one that has had none, at the tier of today."""
         while self.next_period <= self.now.date() and not self.paused:
             self._grant_tier(self.next_period)
@@ -602,7 +602,7 @@ class Account:
         for hold in self.active_holds():
             hold.status, hold.ended_at = "released", self.now
         self._expire_surplus()
-        self._catch_up()
+        self.catch_up()
         ends = datetime.combine(next_month(self.now.date().replace(day=1)), datetime.min.time(), UTC)
         allowance = credit = ZERO
         for lot in self.live_lots():

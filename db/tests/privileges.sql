@@ -13,6 +13,7 @@ grant select on billing.credit_accounts, billing.credit_ledger, billing.credit_g
     billing.billing_payments, billing.credit_refunds, billing.billing_subscriptions, billing.billing_auto_top_ups,
     billing.user_migrations
     to tap_user;
+grant select (user_id, event_id, event_no, kind, payload, created_at) on billing.billing_events to tap_user;
 
 create temp view routines as
 select p.oid, p.oid::regprocedure as signature, p.proname::text collate "default" as name, n.nspname as schema, p.proacl
@@ -70,22 +71,34 @@ select bag_eq(
     $$
     values
         ('billing.admin_actions_log', 'select'), ('billing.credit_accounts', 'select'), ('billing.credit_ledger', 'select'),
-        ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select'), ('billing.user_migrations', 'select')
+        ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select'), ('billing.user_migrations', 'select'),
+        ('billing.billing_events', 'select'), ('billing.credit_refunds', 'select'), ('billing.jobs', 'select'),
+        ('billing.job_runs', 'select'), ('billing.ledger_checkpoints', 'select'), ('billing.ledger_findings', 'select'),
+        ('billing.alert_admin_activity', 'select'), ('billing.alert_failed_deductions', 'select'),
+        ('billing.alert_jobs', 'select'), ('billing.alert_ledger', 'select'), ('billing.alert_lot_sums', 'select'),
+        ('billing.alert_negative_balances', 'select'), ('billing.alert_stuck_refunds', 'select'),
+        ('billing.alert_undelivered_events', 'select'), ('billing.alert_webhook_errors', 'select')
     $$,
-    'billing_monitor reads accounts, ledger, admin log, migrations, and how events and calls do, and has no other right'
+    'billing_monitor reads accounts, ledger, logs, what verifies, how what waits does, and alerts, and has no other right'
 );
 select bag_eq(
     $$
     select name, a.attname::text collate "default"
-    from unnest(array['admin_actions_log', 'credit_accounts', 'credit_ledger', 'stripe_calls', 'stripe_events']) name
+    from unnest(array[
+        'admin_actions_log', 'billing_events', 'credit_accounts', 'credit_ledger', 'credit_refunds', 'job_runs', 'jobs',
+        'ledger_checkpoints', 'ledger_findings', 'stripe_calls', 'stripe_events'
+    ]) name
     join pg_attribute a on a.attrelid = ('billing.' || name)::regclass and a.attnum > 0 and not a.attisdropped
     where not has_column_privilege('billing_monitor', a.attrelid, a.attnum, 'select')
     $$,
     $$
     values ('stripe_events', 'payload'), ('stripe_calls', 'request'), ('stripe_calls', 'first_tried_at'),
-        ('stripe_calls', 'claimed_at')
+        ('stripe_calls', 'claimed_at'), ('billing_events', 'payload'), ('credit_refunds', 'requested_by'),
+        ('credit_refunds', 'reason'), ('credit_refunds', 'idempotency_key'), ('credit_refunds', 'action_id'),
+        ('credit_refunds', 'owe_spent'), ('credit_refunds', 'clawed'), ('credit_refunds', 'owed'),
+        ('credit_refunds', 'spent'), ('credit_refunds', 'told')
     $$,
-    'but not what an event tells, nor what a call asks for'
+    'but not what an event tells, nor what a call asks for, nor who was refunded why'
 );
 select is_empty(
     $$
@@ -151,7 +164,11 @@ from unnest(array[
     'record_stripe_event', 'record_stripe_object', 'release_hold', 'renew_stripe_call', 'request_checkout',
     'request_customer', 'request_refund', 'request_subscription_change', 'request_sync', 'request_top_up',
     'reverse_entry', 'set_account_status', 'set_auto_top_up', 'set_user_role', 'usage_by', 'verify_account',
-    'verify_ledger'
+    'verify_ledger',
+    'begin_job', 'checkpoint_ledger', 'claim_event', 'clean_up', 'end_job', 'expire_credits', 'fail_event',
+    'finish_event', 'get_notifications', 'grant_monthly_credits', 'list_alerts', 'list_checkpoints', 'list_due_events',
+    'list_events', 'list_events_by_status', 'list_job_runs', 'list_jobs', 'list_metrics', 'note_job', 'record_job_run', 'release_expired_holds',
+    'replay_events', 'retry_stripe_events', 'run_job', 'schedule_jobs', 'set_low_balance'
 ]) name;
 
 select bag_eq(
@@ -164,14 +181,17 @@ select bag_eq(
     $$
     values ('apply_config'), ('bootstrap_super_admin'), ('diff_config'), ('get_config'), ('analyze_migration'), ('check_old_views'),
         ('guard_old_system'), ('list_migrated_users'), ('list_old_users'), ('list_users_without_customer'),
-        ('migrate_users'), ('plan_migration'), ('rollback_users'), ('verify_migration')
+        ('migrate_users'), ('plan_migration'), ('rollback_users'), ('verify_migration'), ('set_job')
     $$,
-    'configuration, the first super admin and migrations are the owner''s alone'
+    'configuration, jobs, the first super admin and migrations are the owner''s alone'
 );
 select bag_eq(
     $$select name from routines where has_function_privilege('billing_monitor', oid, 'execute')$$,
-    $$values ('current_user_id'), ('verify_account'), ('verify_ledger')$$,
-    'billing_monitor verifies, and its row policies work'
+    $$
+    values ('current_user_id'), ('list_alerts'), ('list_checkpoints'), ('list_job_runs'), ('list_jobs'),
+        ('list_metrics'), ('verify_account'), ('verify_ledger')
+    $$,
+    'billing_monitor verifies, sees how the jobs do, and its row policies work'
 );
 select is_empty(
     $$select signature from routines where has_function_privilege('tap_nobody', oid, 'execute')$$,
@@ -215,7 +235,8 @@ from unnest(array[
     'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_burns', 'credit_holds', 'admin_actions_log',
     'billing_packages', 'billing_customers', 'credit_purchases', 'billing_payments', 'credit_refunds',
     'billing_disputes', 'account_freezes', 'billing_subscriptions', 'billing_checkouts', 'billing_auto_top_ups',
-    'stripe_events', 'stripe_calls', 'user_migrations', 'tier_prices'
+    'stripe_events', 'stripe_calls', 'user_migrations', 'tier_prices', 'jobs', 'job_runs', 'billing_events',
+    'ledger_checkpoints', 'ledger_heads', 'ledger_findings', 'alert_failed_deductions', 'alert_jobs'
 ]) name;
 select throws_ok(
     'select from legacy_billing.' || name, '42501', 'permission denied for schema legacy_billing',
@@ -243,7 +264,7 @@ from unnest(array[
     $$billing.diff_config('{}')$$, $$billing.apply_config('{}')$$, 'billing.analyze_migration()',
     'billing.list_old_users()', 'billing.list_migrated_users()', 'billing.list_users_without_customer()',
     'billing.plan_migration(null)', 'billing.migrate_users(null)', 'billing.rollback_users(null)',
-    'billing.verify_migration(null)'
+    'billing.verify_migration(null)', 'billing.set_job(''clean_up'', false)'
 ]) call;
 select throws_ok(
     'set local session_replication_role = replica', '42501',
@@ -280,6 +301,24 @@ from unnest(array[
     $$list_entries('00000000-0000-0000-0000-00000000000a')$$, $$list_grants('00000000-0000-0000-0000-00000000000a')$$,
     $$list_holds('00000000-0000-0000-0000-00000000000a')$$, 'list_tiers()', 'list_model_prices()', 'list_accounts()',
     'list_actions()', $$verify_account('00000000-0000-0000-0000-00000000000a')$$, 'verify_ledger()'
+]) call;
+select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1))
+from unnest(array[
+    $$set_low_balance('00000000-0000-0000-0000-00000000000a', 5)$$,
+    $$get_notifications('00000000-0000-0000-0000-00000000000a')$$,
+    $$list_events('00000000-0000-0000-0000-00000000000a')$$, 'list_due_events()', 'list_events_by_status()',
+    $$claim_event('00000000-0000-0000-0000-00000000000a',
+        (select event_id from billing.list_events('00000000-0000-0000-0000-00000000000a', p_limit => 1)))$$,
+    $$fail_event('00000000-0000-0000-0000-00000000000a',
+        (select event_id from billing.list_events('00000000-0000-0000-0000-00000000000a', p_limit => 1)), 'e')$$,
+    $$finish_event('00000000-0000-0000-0000-00000000000a',
+        (select event_id from billing.list_events('00000000-0000-0000-0000-00000000000a', p_limit => 1)))$$,
+    'replay_events()',
+    'grant_monthly_credits()', 'expire_credits()', 'release_expired_holds()', 'retry_stripe_events()',
+    'checkpoint_ledger()', 'clean_up()', 'list_checkpoints()', 'list_jobs()', 'list_job_runs()',
+    $$begin_job('clean_up')$$, 'note_job(gen_random_uuid(), 1)',
+    'end_job((select run_id from billing.list_job_runs(''clean_up'')))', $$record_job_run('stripe_calls', now(), 1)$$,
+    'list_alerts()', 'list_metrics()'
 ]) call;
 -- In both systems: a lives in this one, ee in the old one.
 select lives_ok(
@@ -387,8 +426,13 @@ select results_eq(
 )
 from unnest(array[
     'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns', 'credit_purchases',
-    'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups', 'user_migrations'
+    'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups', 'user_migrations',
+    'billing_events'
 ]) name;
+select throws_ok(
+    'select status from billing.billing_events', '42501', 'permission denied for table billing_events',
+    'nor how its delivery does'
+);
 select is_empty('select user_id from billing.user_roles', 'and no role of somebody else');
 select is_empty('select target_user_id from billing.admin_actions_log', 'the admin log shows a user nothing');
 set local request.jwt.claims to '{"sub": "00000000-0000-0000-0000-0000000000ad"}';
@@ -449,8 +493,10 @@ select throws_ok(
     format('select %s from billing.%s', split_part(column_name, '.', 2), split_part(column_name, '.', 1)), '42501',
     'permission denied for table ' || split_part(column_name, '.', 1), 'billing_monitor does not read ' || column_name
 )
-from unnest(array['stripe_events.payload', 'stripe_calls.request', 'credit_purchases.user_id', 'credit_refunds.user_id'])
-    column_name;
+from unnest(array[
+    'stripe_events.payload', 'stripe_calls.request', 'credit_purchases.user_id', 'credit_refunds.reason',
+    'credit_refunds.requested_by', 'credit_refunds.idempotency_key', 'billing_events.payload', 'ledger_heads.entry_no'
+]) column_name;
 select results_eq(
     'select event_id, status, attempts, error from billing.stripe_events order by event_id',
     $$

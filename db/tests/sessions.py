@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 from threading import Barrier
 from typing import Any
@@ -106,6 +107,11 @@ def entries(conn: psycopg.Connection, user: UUID, type: str | None = None) -> li
         "select * from billing.credit_ledger where user_id = %s and (%s::text is null or type = %s) order by entry_no",
         [user, type, type],
     ).fetchall()
+
+
+def run_job(conn: psycopg.Connection, job: str, due: datetime | None = None) -> None:
+    """A run of a job, as whoever is to run it calls it: at any time, or only if it has not run since it was due."""
+    conn.execute("call billing.run_job(%s, %s)", [job, due])
 
 
 def findings(conn: psycopg.Connection) -> list[Any]:

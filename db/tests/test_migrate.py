@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -426,3 +427,19 @@ def test_accounts_that_were_frozen_stay_frozen(empty_database):
                from billing.credit_accounts left join billing.account_freezes using (user_id)"""
         ).fetchall()
     assert sorted(map(tuple, freezes), key=str) == [("active", None), ("closed", None), ("frozen", "admin")]
+
+
+def test_accounts_are_told_of_what_falls_after_the_upgrade(empty_database):
+    """The events' migration arms each account by its balance: one that is low already has nothing to tell of that."""
+    with empty_database.connect() as conn:
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            if path.name == "20250118000001_jobs_and_events.sql":
+                conn.execute(
+                    """insert into billing.credit_accounts (user_id, tier, balance, created_at, updated_at)
+                       select gen_random_uuid(), 'free', balance, now(), now()
+                       from unnest(array[0, 0.009999999, 0.01, 0.999999999, 1, 7]) balance"""
+                )
+            with conn.transaction(), conn.cursor(row_factory=scalar_row) as cursor:
+                cursor.execute(path.read_text())
+        armed = conn.execute("select alert_below from billing.credit_accounts order by balance").fetchall()
+    assert [row.alert_below for row in armed] == [None, None, Decimal("0.01"), Decimal("0.01"), 1, 1]

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 from psycopg.rows import dict_row
 
 from db.tests.model import Account, Entry, Hold, Limits, Price, Refused, Tier, is_burn, joined
+from db.tests.sessions import run_job
 
 # Not derandomized: every run tries other histories, and a failure prints a blob that reproduces it anywhere
 # (@reproduce_failure). Deadlines mean nothing on a machine that others use, and a database is slower than memory.
@@ -190,6 +191,9 @@ class Ledger(RuleBasedStateMachine):
         self.written = 0
         self.move_clock(start)
         self.session.execute("select set_config('timezone', %s, false)", [zone])
+        # Jobs leave the accounts of other histories alone.
+        self.session.execute("update billing.credit_accounts set status = 'closed', next_expiry_at = null")
+        self.session.execute("delete from billing.credit_holds")
         tiers = {}
         for name, amount in TIER_AMOUNTS.items():
             lifetime, cap = terms[name]
@@ -462,6 +466,20 @@ class Ledger(RuleBasedStateMachine):
         self.model.at(max(at, self.model.now))
         self.move_clock(self.model.now)
 
+    @rule(job=st.sampled_from(["monthly_grants", "missed_grants", "expire_credits", "release_holds"]))
+    def run(self, job: str) -> None:
+        """What has come due is booked, which shows nowhere; and who is granted what the month owes."""
+        reaches = {
+            "expire_credits": "select from billing.credit_accounts where user_id = %s and next_expiry_at <= %s",
+            "release_holds": """select from billing.credit_holds
+                                where user_id = %s and expires_at <= %s and status = 'active'""",
+        }
+        query = reaches.get(job)
+        reached = query is None or self.session.execute(query, [self.user, self.model.now]).rowcount
+        run_job(self.session, job)
+        if reached and self.model.status == "active":
+            self.model.catch_up()
+
     # Comparing.
 
     def times(self) -> list[datetime]:
@@ -704,6 +722,28 @@ HISTORIES: dict[str, Callable[[Ledger], Iterable[Any]]] = {
         ledger.call("set_account_status", actor=ledger.boss, status="active"),
         ledger.agree(),
         ledger.call("change_tier", actor=ledger.boss, tier="tier_6_50"),
+    ),
+    "jobs come late, and before what they would do is due": lambda ledger: (
+        ledger.call("hold_credits", amount=Decimal(12), expires_in=2 * DAY),
+        ledger.run("release_holds"),
+        ledger.wait(DAY),
+        ledger.run("expire_credits"),
+        ledger.agree(),
+        ledger.wait(DAY),
+        ledger.run("release_holds"),
+        ledger.agree(),
+        ledger.call("deduct_credits", amount=Decimal(2)),
+        ledger.wait(30 * DAY),
+        ledger.run("expire_credits"),
+        ledger.agree(),
+        ledger.run("monthly_grants"),
+        ledger.agree(),
+        ledger.call("set_account_status", actor=ledger.boss, status="frozen"),
+        ledger.wait(60 * DAY),
+        ledger.run("monthly_grants"),
+        ledger.agree(),
+        ledger.call("set_account_status", actor=ledger.boss, status="active"),
+        ledger.run("missed_grants"),
     ),
     "a day has 24 hours": lambda ledger: (
         ledger.call("hold_credits", amount=Decimal(1), expires_in=3 * DAY),

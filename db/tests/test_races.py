@@ -378,7 +378,7 @@ def test_a_daily_limit_raced_at_midnight(database, conn, clock):
             wait_until_blocked(conn, third)
             clock.freeze(datetime(2030, 5, 2, 0, 0, 1, tzinfo=UTC))
             # Inside of a transaction, only a lock that it does not hold yet makes it see the replaced function.
-            first.execute("lock table billing.billing_settings in access share mode")
+            first.execute("lock table billing.model_prices in access share mode")
             assert first.execute(ADJUST, [admin, users[3], 4990]).fetchone().success
             first.commit()
             assert outcome(fitting).success

@@ -19,6 +19,7 @@ from db.tests.sessions import (
     in_background,
     new_account,
     new_admin,
+    run_job,
     together,
     wait_until_blocked,
     wait_until_gone,
@@ -122,11 +123,12 @@ def wait_until_idle(observer: psycopg.Connection, pid: int) -> None:
 
 
 def test_r07_a_key_is_bound_for_ever(database, conn, clock):
-    """R07: a grant that is retried at once by many, and again years later, happens once."""
+    """R07: a grant that is retried at once by many, and again years and many cleanings later, happens once."""
     user = new_account(conn)
     grant = "select * from billing.grant_credits(%s, 5, 'promotion', p_idempotency_key => 'welcome')"
     together(database, calls(grant, user, times=10))
     clock.advance(days=3 * 365)
+    run_job(conn, "clean_up")
     late = together(database, calls(grant, user, times=10))
     assert [result.replayed for result in late] == [True] * 10
     assert account(conn, user).balance == 5
@@ -148,7 +150,6 @@ def test_r11_up_and_down_mints_nothing(conn, clock):
 
 def test_r12_every_month_of_a_year_is_granted_once(conn, clock):
     """R12: who was away for a year gets each month, at the tier of those months; months that are over have expired."""
-    admin = new_admin(conn)
     for lifetime, left, grants in [(None, 13 * 25, 13), (timedelta(days=45), 2 * 25, 3), (timedelta(days=10), 0, 1)]:
         clock.freeze(datetime(2030, 1, 1, tzinfo=UTC))
         conn.execute("update billing.billing_tiers set grant_expires_after = %s where name = 'tier_2_20'", [lifetime])
@@ -156,7 +157,7 @@ def test_r12_every_month_of_a_year_is_granted_once(conn, clock):
         conn.execute("select billing.open_account(%s, 'tier_2_20')", [user])
         # The eleventh: a lot of December lives on if it lasts 45 days, one of January is over if it lasts 10.
         clock.freeze(datetime(2031, 1, 11, tzinfo=UTC))
-        change_tier(conn, admin, user, "tier_2_20")
+        run_job(conn, "missed_grants")
         assert account(conn, user).balance == left
         assert len(entries(conn, user, "tier_grant")) == grants
     assert findings(conn) == []
@@ -305,9 +306,10 @@ def test_r24_a_client_that_dies_before_its_commit(database, conn):
 def test_r25_expired_credits_are_gone_before_anyone_sweeps(database, conn, clock):
     """R25: from the moment of the expiry nothing shows or spends them, and what was paid for stays."""
     now = clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
-    user = new_account(conn, 3)
+    user, idle = new_account(conn, 3), new_account(conn, 3)
     end = now + timedelta(hours=1)
-    conn.execute("select billing.grant_credits(%s, 5, 'trial_grant', p_expires_at => %s)", [user, end])
+    for each in (user, idle):
+        conn.execute("select billing.grant_credits(%s, 5, 'trial_grant', p_expires_at => %s)", [each, end])
     clock.freeze(end - timedelta(microseconds=1))
     assert account(conn, user).available == 8
     clock.freeze(end)
@@ -317,7 +319,11 @@ def test_r25_expired_credits_are_gone_before_anyone_sweeps(database, conn, clock
     assert len(entries(conn, user)) == 2, "reading has written something"
     results = together(database, calls(DEDUCT, user, 1, times=8))
     assert sorted(result.success for result in results) == [False] * 5 + [True] * 3
-    assert [entry.amount for entry in entries(conn, user, "expiry")] == [-5]
+    for _ in range(2):
+        run_job(conn, "expire_credits")
+        for each in (user, idle):
+            assert [entry.amount for entry in entries(conn, each, "expiry")] == [-5]
+    assert account(conn, idle).balance == 3
     assert findings(conn) == []
 
 
@@ -328,8 +334,13 @@ def test_r26_a_forgotten_hold_ends_by_itself(conn, clock):
     hold = "select * from billing.hold_credits(%s, 6, '15 minutes')"
     forgotten = row(conn, hold, user).hold_id
     assert account(conn, user).available == 4
+    stored = "select a.held, h.status from billing.credit_accounts a join billing.credit_holds h using (user_id)"
+    run_job(conn, "release_holds")
+    assert row(conn, stored) == (6, "active")
     clock.advance(minutes=15)
     assert account(conn, user).available == 10
+    run_job(conn, "release_holds")
+    assert row(conn, stored) == (0, "expired")
     assert row(conn, "select * from billing.release_hold(%s, %s)", user, forgotten).status == "expired"
     captured = row(conn, hold, user).hold_id
     row(conn, "select * from billing.capture_hold(%s, %s, 6)", user, captured)
@@ -365,14 +376,13 @@ def test_r29_a_new_month_touches_only_monthly_credits(conn, clock):
     conn.execute(
         "update billing.billing_tiers set rollover_cap = 0, grant_expires_after = null where name = 'tier_2_20'"
     )
-    admin = new_admin(conn)
     for tier, left in [("free", 5 + 100), ("tier_2_20", 25 + 100)]:
         user = uuid4()
         clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
         conn.execute("select billing.open_account(%s, %s)", [user, tier])
         conn.execute("select billing.grant_credits(%s, 100, 'refund', p_priority => 0)", [user])
         clock.freeze(datetime(2030, 5, 1, tzinfo=UTC))
-        change_tier(conn, admin, user, tier)
+        run_job(conn, "monthly_grants")
         assert account(conn, user).balance == left
         assert [(lot.source, lot.remaining) for lot in lots(conn, user)] == [
             ("refund", 100),
@@ -384,10 +394,10 @@ def test_r29_no_cap_takes_no_credits(conn, clock):
     """R29: monthly credits of a tier without a cap and without an expiry add up."""
     clock.freeze(datetime(2030, 4, 10, tzinfo=UTC))
     conn.execute("update billing.billing_tiers set grant_expires_after = null where name = 'free'")
-    user, admin = uuid4(), new_admin(conn)
+    user = uuid4()
     conn.execute("select billing.open_account(%s, 'free')", [user])
     clock.freeze(datetime(2030, 6, 1, tzinfo=UTC))
-    change_tier(conn, admin, user, "free")
+    run_job(conn, "monthly_grants")
     assert account(conn, user).balance == 15
 
 
@@ -403,7 +413,7 @@ def test_r15_a_reversal_does_not_escape_the_rollover_cap(conn, clock):
         taken = row(conn, "select * from billing.deduct_credits(%s, 25)", user)
         conn.execute("select billing.reverse_entry(%s, %s, %s, 'it failed')", [admin, user, taken.entry_no])
     clock.freeze(datetime(2030, 5, 1, tzinfo=UTC))
-    change_tier(conn, admin, user, "tier_2_20")
+    run_job(conn, "monthly_grants")
     assert account(conn, user).balance == 25
     assert [(lot.source, lot.remaining) for lot in lots(conn, user)] == [("tier_grant", 25)]
 
@@ -415,7 +425,6 @@ LAST = timedelta(microseconds=1)
 def test_r30_periods_are_utc_months(conn, clock, zone):
     """R30: opened or caught up in the last microsecond of a month or the first: the period ends where it should."""
     conn.execute("select set_config('timezone', %s, false)", [zone])
-    admin = new_admin(conn)
     starts = [datetime(year, month, 1, tzinfo=UTC) for year in (2031, 2032) for month in range(1, 13)]
     for first, after in [(starts[11], starts[12]), (starts[0], starts[1]), (starts[13], starts[14])]:
         for opened in (first, after - LAST):
@@ -424,10 +433,10 @@ def test_r30_periods_are_utc_months(conn, clock, zone):
             conn.execute("select billing.open_account(%s, 'tier_2_20')", [user])
             assert [(lot.reference_id, lot.expires_at) for lot in lots(conn, user)] == [(f"{first:%Y-%m}", after)]
             clock.freeze(after - LAST)
-            change_tier(conn, admin, user, "tier_2_20")
+            run_job(conn, "missed_grants")
             assert (account(conn, user).balance, account(conn, user).entry_count) == (25, 1)
             clock.freeze(after)
-            change_tier(conn, admin, user, "tier_2_20")
+            run_job(conn, "missed_grants")
             assert [(lot.reference_id, lot.remaining) for lot in lots(conn, user)] == [(f"{after:%Y-%m}", 25)]
     clock.freeze(starts[0] + timedelta(days=30))
     conn.execute("update billing.billing_tiers set grant_expires_after = null where name = 'free'")
@@ -436,7 +445,7 @@ def test_r30_periods_are_utc_months(conn, clock, zone):
     for start in starts[1:]:
         # The last day of every month: the 28th, 29th, 30th or 31st.
         clock.freeze((start + timedelta(days=31)).replace(day=1) - LAST)
-        change_tier(conn, admin, user, "free")
+        run_job(conn, "missed_grants")
     assert [lot.reference_id for lot in lots(conn, user)] == [f"{start:%Y-%m}" for start in starts]
     assert account(conn, user).balance == 5 * len(starts)
 
@@ -580,7 +589,6 @@ def granted(conn: psycopg.Connection, user: UUID) -> dict[str, Decimal]:
 
 def test_r08_a_renewal_that_is_told_late_or_twice(conn, clock):
     """R08: whenever a renewal is heard of, and however often, it grants nothing: months do, each once."""
-    admin = new_admin(conn)
     clock.freeze(datetime(2030, 4, 20, tzinfo=UTC))
     april = int(datetime(2030, 4, 20, tzinfo=UTC).timestamp())
     user, customer = subscribe(conn, "tier_2_20", start=april, end=april + 30 * stripe.DAY)
@@ -598,7 +606,7 @@ def test_r08_a_renewal_that_is_told_late_or_twice(conn, clock):
             event = stripe.deliver(conn, type, object)
             stripe.finish(conn, event.call_id, stripe.listing(renewals[renewal]))
         assert granted(conn, user) == before
-        change_tier(conn, admin, user, "tier_2_20")
+        run_job(conn, "missed_grants")
     assert granted(conn, user) == {"2030-04": 25, "2030-05": 25, "2030-06": 25, "2030-07": 25}
 
 
@@ -610,6 +618,8 @@ def test_r09_a_renewal_that_fails_is_not_lost(conn, clock):
     clock.freeze(datetime(2030, 5, 20, tzinfo=UTC))
     # The payment was overdue and comes: what was missed is due.
     fetch(conn, user, stripe.subscription(customer, "tier_2_20", status="past_due"))
+    run_job(conn, "missed_grants")
+    assert granted(conn, user) == {"2030-04": 25}
     call = stripe.deliver(conn, "invoice.paid", stripe.invoice(customer)).call_id
     paid = stripe.listing(stripe.subscription(customer, "tier_2_20"))
     with pytest.raises(errors.CheckViolation):
@@ -663,8 +673,8 @@ def test_r12_a_yearly_subscriber_gets_every_month(conn, clock):
     user, customer = subscribe(conn, "tier_2_20", **terms)
     assert granted(conn, user) == {"2030-04": 25}
     for months in range(1, 13):
-        clock.freeze(datetime(2030 + (3 + months) // 12, (3 + months) % 12 + 1, 2, tzinfo=UTC))
-        change_tier(conn, new_admin(conn), user, "tier_2_20")
+        clock.freeze(datetime(2030 + (3 + months) // 12, (3 + months) % 12 + 1, 1, tzinfo=UTC))
+        run_job(conn, "monthly_grants")
         fetch(conn, user, stripe.subscription(customer, "tier_2_20", **terms))
         assert sum(granted(conn, user).values()) == 25 * (months + 1)
     assert len(granted(conn, user)) == 13
@@ -719,6 +729,36 @@ def test_r14_two_workers_apply_one_event(database, conn):
     assert together(database, [work] * 10) == ["processed"] * 10
     assert account(conn, user).balance == 100
     assert len(entries(conn, user)) == 1
+
+
+def test_r14_an_event_that_is_resent_after_it_was_cleaned_up(conn, clock):
+    """R14: months later nothing is known of the event any more, and what it was of is not booked again."""
+    clock.freeze(datetime.fromtimestamp(stripe.NOW, UTC))
+    user = stripe.new_buyer(conn)
+    paid = stripe.payment_intent(stripe.new_purchase(conn, user))
+    told = [
+        stripe.event("payment_intent.succeeded", paid),
+        stripe.event("refund.created", stripe.refund(paid["id"], 1000, id="re_1")),
+        stripe.event("charge.dispute.closed", stripe.dispute(paid["id"], 2000, id="dp_1", status="lost")),
+    ]
+    for event in told:
+        stripe.record(conn, event)
+        assert stripe.apply(conn, event["id"]).status == "processed"
+    assert account(conn, user).balance == 70
+    conn.execute("select billing.grant_credits(%s, 1, 'promotion')", [user])
+    before = row(conn, "select * from billing.credit_accounts where user_id = %s", user)
+    clock.advance(days=91)
+    run_job(conn, "clean_up")
+    assert conn.execute("select from billing.stripe_events").rowcount == 0
+    for event in told:
+        assert stripe.record(conn, event).status == "pending"
+        assert stripe.apply(conn, event["id"]).status == "processed"
+    after = row(conn, "select * from billing.credit_accounts where user_id = %s", user)
+    assert (after.balance, after.debt, after.entry_count) == (before.balance, before.debt, before.entry_count)
+    # Of the events only the newest is kept that long, and none follows it.
+    kinds = conn.execute("select kind, event_no from billing.list_events(%s)", [user]).fetchall()
+    assert [tuple(event) for event in kinds] == [("credits.granted", 3)]
+    assert findings(conn) == []
 
 
 def test_r16_a_refund_pays_once(conn):

@@ -16,6 +16,9 @@ declare
 begin
     if p_user_id is null then
         perform billing_private.raise_error('invalid_request', 'p_user_id must be given.');
+    elsif p_user_id = '00000000-0000-0000-0000-000000000000' then
+        -- It stands for the configuration in the admin log, and for the beginning where accounts are gone through.
+        perform billing_private.raise_error('invalid_request', 'p_user_id must not be the nil uuid.');
     elsif not exists (select from billing.billing_tiers where name = p_tier) then
         perform billing_private.raise_error('unknown_tier', format('There is no tier %L.', p_tier));
     end if;

@@ -26,7 +26,7 @@ declare
 begin
     perform billing_private.check_admin_request(p_actor, p_reason);
     if (p_status in ('active', 'frozen', 'closed')) is not true then
-        perform billing_private.raise_error('unknown_status', format('Status %L is not one of them.', p_status));
+        perform billing_private.raise_error('unknown_status', format('p_status is %L: name active, frozen or closed.', p_status));
     end if;
     v_account := billing_private.lock_account(p_user_id);
     v_before := v_account.status;

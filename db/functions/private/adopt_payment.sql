@@ -31,6 +31,9 @@ begin
             where payment_intent_id = p_payment_intent_id and status not in ('needs_response', 'under_review')
         );
     p_account := billing_private.net_payment(p_account, p_now, p_payment_intent_id, p_cause, p_let_go);
+    perform billing_private.tell_refund(refund_id, p_now)
+    from billing.credit_refunds
+    where payment_intent_id = p_payment_intent_id and mode <> 'credits';
     return billing_private.refresh_status(p_account, p_now);
 end
 $$;

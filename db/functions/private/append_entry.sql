@@ -20,6 +20,7 @@ returns billing.credit_accounts
 language plpgsql
 as $$
 begin
+    p_metadata := billing_private.with_request(p_metadata);
     p_account.updated_at := p_now;
     p_account.entry_count := p_account.entry_count + 1;
     p_account.balance := p_account.balance + p_amount;
@@ -29,6 +30,9 @@ begin
         p_account.used_total, p_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description,
         p_metadata, p_actor, p_grant_no, p_reversed_entry_no
     );
+    if p_amount > 0 or p_account.balance < p_account.alert_below then
+        p_account := billing_private.watch_balance(p_account, p_now, p_type);
+    end if;
     perform billing_private.save_account(p_account);
     insert into billing.credit_ledger (
         user_id, entry_no, created_at, type, amount, balance_after, used_after, operation, idempotency_key,

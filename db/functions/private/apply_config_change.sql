@@ -51,7 +51,8 @@ begin
         when 'settings change' then
             update billing.billing_settings
             set reversal_grace = v_settings.reversal_grace, min_purchase = v_settings.min_purchase,
-                max_purchase = v_settings.max_purchase
+                max_purchase = v_settings.max_purchase, low_balance = v_settings.low_balance,
+                depleted_balance = v_settings.depleted_balance, retention = v_settings.retention
             where name = p_change.name;
         else
             v_price.model := p_change.name;

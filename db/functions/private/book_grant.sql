@@ -36,6 +36,18 @@ begin
         p_account, p_now, p_type, v_total, 0, p_operation, p_idempotency_key, p_reference_type, p_reference_id,
         p_description, p_metadata, p_actor, null, p_reversed_entry_no
     );
+    if p_type <> 'migration' then
+        perform billing_private.emit_event(
+            p_account.user_id, p_now, case p_type when 'purchase' then 'purchase.completed' else 'credits.granted' end,
+            jsonb_build_object(
+                'type', p_type, 'amount', trim_scale(v_total), 'balance', trim_scale(p_account.balance),
+                'entry_no', v_entry_no, 'purchase_id', p_metadata -> 'purchase_id', 'reference_type', p_reference_type, 'reference_id', p_reference_id,
+                'expires_at', (
+                    select to_char(min(expires_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') from unnest(p_lots)
+                )
+            )
+        );
+    end if;
     v_number := (select max(grant_no) from billing.credit_grants where user_id = p_account.user_id);
     foreach v_lot in array p_lots loop
         v_number := coalesce(v_number, 0) + 1;

@@ -42,6 +42,7 @@ begin
                 p_now
             );
         end if;
+        perform billing_private.tell_refund(p_refund.refund_id, p_now);
         p_refund := billing_private.read_refund(p_refund.refund_id);
     end if;
     perform billing_private.log_admin_action(

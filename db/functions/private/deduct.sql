@@ -69,6 +69,7 @@ begin
         and v_account.balance - v_account.held >= p_amount
         and v_account.status = 'active'
     then
+        p_metadata := billing_private.with_request(p_metadata);
         v_account.entry_count := v_account.entry_count + 1;
         v_account.balance := v_account.balance - p_amount;
         v_account.used_total := v_account.used_total + p_amount;
@@ -95,6 +96,12 @@ begin
                 used_total = v_account.used_total,
                 chain_head = v_account.chain_head
             where user_id = p_user_id;
+            if v_account.balance < v_account.alert_below then
+                v_account.updated_at := v_now;
+                perform billing_private.save_account(
+                    billing_private.watch_balance(v_account, v_now, 'usage')
+                );
+            end if;
             return (
                 true, v_account.entry_count, p_amount, v_account.balance, v_account.balance - v_account.held, null,
                 false

@@ -21,6 +21,10 @@ begin
         set enabled = false, disabled_reason = p_code, failures = failures + 1, updated_at = v_now,
             retry_after = v_now + least(interval '1 hour' * (1 << least(failures, 8)), interval '7 days')
         where user_id = p_purchase.user_id;
+        perform billing_private.emit_event(p_purchase.user_id, v_now, 'auto_top_up.failed', jsonb_build_object(
+            'purchase_id', p_purchase.purchase_id, 'amount', trim_scale(p_purchase.amount),
+            'price_cents', p_purchase.price_cents, 'code', p_code
+        ));
     end if;
 end
 $$;

@@ -15,6 +15,7 @@ declare
     v_start      timestamptz := p_period::timestamp at time zone 'UTC';
     v_granted    numeric;
     v_amount     numeric;
+    v_armed      numeric;
     v_expires_at timestamptz;
     v_tier       record;
 begin
@@ -26,7 +27,11 @@ begin
     v_amount := billing_private.tier_amount(p_account.tier, p_period) - v_granted;
     if v_amount > 0 and coalesce(v_expires_at > p_now, true) then
         if v_granted = 0 then
+            -- What the cap takes, the grant gives back: it is the balance after both that may be told.
+            v_armed := p_account.alert_below;
+            p_account.alert_below := null;
             p_account := billing_private.apply_rollover_cap(p_account, p_now, v_tier.rollover_cap);
+            p_account.alert_below := v_armed;
         end if;
         p_account.last_grant_at := p_now;
         p_account := billing_private.book_grant(

@@ -35,13 +35,18 @@ begin
     )
     insert into billing.credit_accounts (
         user_id, created_at, updated_at, entry_count, balance, tier, chain_head, next_expiry_at, last_grant_at,
-        granted_through
+        granted_through, alert_below
     )
     select
         p.user_id, p_now, p_now, coalesce(last.entry_no, 0), coalesce(last.balance_after, 0), p.tier,
         coalesce(last.entry_hash, '\x'), due.expires_at, case when due.expires_at is not null then p_now end,
-        (p.period - case when p.paused then interval '1 month' else interval '0' end)::date
+        (p.period - case when p.paused then interval '1 month' else interval '0' end)::date,
+        case
+            when last.balance_after >= s.low_balance and s.low_balance > s.depleted_balance then s.low_balance
+            when last.balance_after >= s.depleted_balance then s.depleted_balance
+        end
     from unnest(p_plans) p
+    cross join billing.billing_settings s
     left join last on last.user_id = p.user_id
     left join due on due.user_id = p.user_id;
     insert into billing.credit_ledger (

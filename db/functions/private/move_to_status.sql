@@ -7,6 +7,8 @@ create or replace function billing_private.move_to_status(
 returns billing.credit_accounts
 language plpgsql
 as $$
+declare
+    v_before billing.account_status := p_account.status;
 begin
     if p_status = 'frozen' then
         insert into billing.account_freezes (user_id, cause, created_at)
@@ -28,6 +30,7 @@ begin
         when exists (select from billing.account_freezes where user_id = p_account.user_id) then 'frozen'
         else 'active'
     end;
+    perform billing_private.tell_status(p_account, p_now, v_before);
     if p_account.status = 'active' then
         return billing_private.catch_up_grants(p_account, p_now);
     end if;

@@ -31,10 +31,13 @@ begin
             v_hint := 'billing.list_entries(user_id) shows the entries of the account.';
         when 'event_not_found' then
             v_class := '404';
-            v_hint := 'billing.list_stripe_events() shows the events.';
+            v_hint := 'billing.list_stripe_events() shows what Stripe told, billing.list_events() what we tell.';
         when 'hold_not_found' then
             v_class := '404';
             v_hint := 'billing.list_holds(user_id, false) shows the holds of the account.';
+        when 'job_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_jobs() shows the jobs.';
         when 'purchase_not_found' then
             v_class := '404';
             v_hint := 'billing.list_purchases(user_id) shows the purchases of the user.';
@@ -116,6 +119,9 @@ begin
         when 'expires_in_out_of_range' then
             v_class := '422';
             v_hint := 'Hold credits for more than nothing and at most 30 days.';
+        when 'invalid_schedule' then
+            v_class := '422';
+            v_hint := 'Give five fields of digits, *, commas, slashes and dashes, as in a crontab: ''0 0 1 * *''.';
         when 'invalid_tokens' then
             v_class := '422';
             v_hint := 'Token counts are 0 to 1000000000000, and cached tokens are a part of the prompt tokens.';
@@ -128,6 +134,9 @@ begin
         when 'tier_not_for_sale' then
             v_class := '422';
             v_hint := 'Name a tier with a price, one of billing.list_tiers().';
+        when 'time_lies_ahead' then
+            v_class := '422';
+            v_hint := 'A job does what is due by now or by a time before: leave p_at out.';
         when 'unknown_interval' then
             v_class := '422';
             v_hint := 'Name month or year.';
@@ -139,7 +148,7 @@ begin
             v_hint := 'Name trial_grant, promotion, adjustment or refund.';
         when 'unknown_status' then
             v_class := '422';
-            v_hint := 'Name active, frozen or closed.';
+            v_hint := 'Name one of those that the detail names.';
         when 'invalid_config' then
             v_class := '422';
             v_hint := 'Correct the row that the detail names; nothing was applied.';

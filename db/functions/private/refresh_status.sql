@@ -12,6 +12,7 @@ begin
             else 'active'
         end;
     end if;
+    perform billing_private.tell_status(p_account, p_now, v_before);
     if p_account.status = 'active' and v_before = 'frozen' then
         return billing_private.catch_up_grants(p_account, p_now);
     elsif p_account.status <> v_before then

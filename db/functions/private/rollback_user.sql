@@ -12,8 +12,8 @@ declare
     v_now       timestamptz;
     v_period    date;
     v_used      numeric;
-    v_rest      numeric := 0;
-    v_credit    numeric := 0;
+    v_rest      numeric := 0::numeric;
+    v_credit    numeric := 0::numeric;
     v_left      billing_private.left_over;
     v_result    billing.rollback;
 begin

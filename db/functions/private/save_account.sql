@@ -18,7 +18,8 @@ begin
         chain_head = p_account.chain_head,
         next_expiry_at = p_account.next_expiry_at,
         last_grant_at = p_account.last_grant_at,
-        granted_through = p_account.granted_through
+        granted_through = p_account.granted_through,
+        alert_below = p_account.alert_below
     where user_id = p_account.user_id;
 end
 $$;

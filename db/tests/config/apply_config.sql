@@ -17,7 +17,8 @@ select jsonb_set(
     jsonb_set(
         wanted('{tiers,gold}', '{"display_name": "Gold", "monthly_credits": 50, "price_cents": 4000, "can_purchase_credits": false,
             "rank": 1, "grant_expires_after": null, "rollover_cap": 10}')
-            || '{"settings": {"default": {"reversal_grace": "14 days", "min_purchase": 2.5, "max_purchase": 500}}}'
+            || '{"settings": {"default": {"reversal_grace": "14 days", "min_purchase": 2.5, "max_purchase": 500,
+                "low_balance": 2.5, "depleted_balance": 0.05, "retention": "31 days"}}}'
             || jsonb_build_object('packages', billing.get_config() -> 'packages' || '{
                 "10": {"amount": 11, "price_cents": 1050}, "1000": {"amount": 1000, "price_cents": 95000}
             }'),
@@ -56,8 +57,12 @@ select rows_are(
     'packages are sold as the file has them'
 );
 select rows_are(
-    'select reversal_grace, min_purchase, max_purchase from billing.billing_settings',
-    $$values (interval '14 days', 2.5, 500)$$, 'settings are what the file says, each of them'
+    $$
+    select reversal_grace, min_purchase, max_purchase, low_balance, depleted_balance, retention
+    from billing.billing_settings
+    $$,
+    $$values (interval '14 days', 2.5, 500, 2.5, 0.05, interval '31 days')$$,
+    'settings are what the file says, each of them'
 );
 
 -- Amounts and prices.
@@ -126,6 +131,12 @@ select what, config from (values
     ('a least purchase of parts of a cent', wanted('{settings,default,min_purchase}', '5.001')),
     ('a most purchase that is no number', wanted('{settings,default,max_purchase}', '"NaN"')),
     ('no most purchase', wanted('{settings,default,max_purchase}', 'null')),
+    ('a low balance below zero', wanted('{settings,default,low_balance}', '-0.01')),
+    ('a low balance of 10 places', wanted('{settings,default,low_balance}', '0.0000000001')),
+    ('a depleted balance of nothing', wanted('{settings,default,depleted_balance}', '0')),
+    ('no depleted balance', wanted('{settings,default,depleted_balance}', 'null')),
+    ('a month that is not kept', wanted('{settings,default,retention}', '"30 days"')),
+    ('no retention', wanted('{settings,default,retention}', 'null')),
     ('a negative amount', wanted('{tiers,free,monthly_credits}', '-1')),
     ('an amount with 10 places', wanted('{tiers,free,monthly_credits}', '0.0000000001')),
     ('an amount that is none', wanted('{tiers,free,monthly_credits}', '"NaN"')),

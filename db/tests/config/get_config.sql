@@ -38,7 +38,11 @@ select is(
 );
 select is(
     billing.get_config() -> 'settings',
-    '{"default": {"reversal_grace": "7 days", "min_purchase": 5, "max_purchase": 10000}}', 'the settings'
+    '{"default": {
+        "reversal_grace": "7 days", "min_purchase": 5, "max_purchase": 10000, "low_balance": 1,
+        "depleted_balance": 0.01, "retention": "90 days"
+    }}',
+    'the settings'
 );
 create temp table before as select billing.get_config() as config;
 set local intervalstyle = 'iso_8601';
