@@ -10,7 +10,7 @@ RUN    := .venv/bin/python -m
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-migration migrate worker reconcile psql config-diff config-apply config-pull lint format lock clean
+.PHONY: help run test bench bench-migration bench-jobs migrate worker cron-jobs events reconcile doctor psql config-diff config-apply config-pull lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,14 +29,26 @@ bench: $(VENV) ## Measure the hot paths on a scratch server; writes bench.json
 bench-migration: $(VENV) ## Measure moving 100,000 users from the old billing and back
 	@$(RUN) scripts.bench_migration $(ARGS)
 
+bench-jobs: $(VENV) ## Measure grants, a checkpoint and the alerts while users spend
+	@$(RUN) scripts.bench_jobs $(ARGS)
+
 migrate: $(VENV) ## Apply migrations and functions to the database
 	@$(RUN) scripts.migrate $(ARGS)
 
-worker: $(VENV) ## Do what waits for Stripe: calls, events, automatic top-ups
+worker: $(VENV) ## Run the jobs, do what waits for Stripe, deliver events
 	@$(RUN) scripts.worker $(ARGS)
+
+cron-jobs: $(VENV) ## Run the jobs that are due, once; ARGS=--list shows them
+	@$(RUN) scripts.cron_jobs $(ARGS)
+
+events: $(VENV) ## Events to deliver: ARGS=list, replay or test
+	@$(RUN) scripts.events $(ARGS)
 
 reconcile: $(VENV) ## Compare payments, refunds, disputes, subscriptions with Stripe
 	@$(RUN) scripts.reconcile $(ARGS)
+
+doctor: $(VENV) ## Check a live installation; says what is wrong, and what to do
+	@$(RUN) scripts.doctor $(ARGS)
 
 psql: $(VENV) ## Open psql on the database
 	@$(RUN) scripts.servers psql $(ARGS)

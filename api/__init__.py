@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from uuid import uuid4
 
@@ -15,6 +16,8 @@ from api.database import init_database
 from api.errors import init_errors
 from api.json import ExactJSON
 from api.legacy import init_legacy
+from api.logs import init_logging, log_access
+from api.metrics import init_metrics
 from api.openapi import init_openapi
 from api.settings import Settings
 from api.stripe_client import init_stripe
@@ -29,9 +32,11 @@ class API(APIFlask):
 def create_app(environ: Mapping[str, str] = os.environ) -> API:
     """The WSGI application; raises ConfigurationError when the environment does not suffice."""
     settings = Settings.read(environ)
+    init_logging(settings)
     app = API(__name__, title="Credit billing", version="1.0.0", json_errors=False, docs_path=None, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     init_database(app, settings)
+    init_metrics(app, settings)
     init_auth(app, settings)
     init_stripe(app, settings)
     init_errors(app)
@@ -42,16 +47,29 @@ def create_app(environ: Mapping[str, str] = os.environ) -> API:
     init_openapi(app)
 
     @app.before_request
-    def name_request() -> None:
+    def begin() -> None:
+        g.started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if REQUEST_ID.fullmatch(given) else str(uuid4())
 
     @app.after_request
     def finish(response: Response) -> Response:
+        g.status = response.status_code
         response.headers["X-Request-Id"] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.path.startswith("/api/"):
             response.headers["Cache-Control"] = "no-store"
         return response
+
+    @app.teardown_request
+    def account_for_request(error: BaseException | None) -> None:
+        if g.pop("streaming", False) or "started" not in g:
+            return  # It is torn down once more when the stream has ended.
+        if error is not None and "code" not in g:
+            g.code = "broken_off"
+        status, seconds = g.get("status", 500), time.perf_counter() - g.started
+        log_access(status, seconds)
+        app.extensions["metrics"].finished(status, seconds)
+        app.extensions["metrics"].read_pool(app.extensions["database"].pop_stats())
 
     return app

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from api import schemas
 from api.auth import ADMINS, requires
-from api.billing import ledger_page
+from api.billing import events_page, ledger_page
 from api.database import Row, call, call_all, call_page
 from api.errors import Problem, answer, members_of, stripe_message
 from api.openapi import accepted
@@ -166,6 +166,15 @@ def ledger(user_id: UUID, query: Row) -> Row:
     return ledger_page(user_id, **query)
 
 
+@bp.get("/user/<uuid:user_id>/events")
+@requires("admin")
+@bp.input(schemas.EventsPage, location="query", arg_name="query")
+@bp.output(schemas.SentEvents)
+def events(user_id: UUID, query: Row) -> Row:
+    """List a user's events, and how their delivery does, newest first."""
+    return events_page(user_id, **query)
+
+
 @bp.get("/users")
 @requires("admin")
 @bp.input(schemas.AccountsPage, location="query", arg_name="query")
@@ -186,6 +195,50 @@ def actions(query: Row) -> Row:
     return {"actions": found, "next_before": found[-1]["action_id"] if more else None}
 
 
+@bp.get("/jobs")
+@requires("admin")
+@bp.output(schemas.Jobs)
+def jobs() -> Row:
+    """List the jobs, their last runs, and what is wrong with them."""
+    return {"jobs": call_all("list_jobs")}
+
+
+@bp.get("/jobs/runs")
+@requires("admin")
+@bp.input(schemas.JobRunsPage, location="query", arg_name="query")
+@bp.output(schemas.JobRuns)
+def job_runs(query: Row) -> Row:
+    """List the runs of one job or all, newest first."""
+    found, more = call_page("list_job_runs", **query)
+    return {"runs": found, "next_before": found[-1]["started_at"] if more else None}
+
+
+@bp.get("/alerts")
+@requires("admin")
+@bp.output(schemas.Alerts)
+def alerts() -> Row:
+    """List the alerts, each with how many rows it has, and one of them."""
+    return {"alerts": call_all("list_alerts")}
+
+
+@bp.get("/checkpoints")
+@requires("admin")
+@bp.input(schemas.CheckpointsPage, location="query", arg_name="query")
+@bp.output(schemas.Checkpoints)
+def checkpoints(query: Row) -> Row:
+    """List the verifications of the whole ledger, newest first."""
+    found, more = call_page("list_checkpoints", **query)
+    return {"checkpoints": found, "next_before": found[-1]["checkpoint_id"] if more else None}
+
+
+@bp.get("/metrics")
+@requires("admin")
+@bp.output(schemas.MetricList)
+def metrics() -> Row:
+    """Show what the database tells Prometheus, as JSON."""
+    return {"metrics": call_all("list_metrics")}
+
+
 def find_payment(user_id: UUID, payment_intent_id: str) -> None:
     """Ask Stripe for a payment that is not known here: its events may never have come."""
     stripe_client()
@@ -200,7 +253,7 @@ def learn_why(payment_intent_id: str) -> None:
     try:
         learn_payment(payment_intent_id)
     except stripe.StripeError as error:
-        current_app.logger.warning("%s: %s: %s", g.request_id, payment_intent_id, stripe_message(error))
+        current_app.logger.warning("%s: %s", payment_intent_id, stripe_message(error))
 
 
 def answered_refund(result: Row) -> ResponseReturnValue:

@@ -50,7 +50,7 @@ class Tokens:
         except jwt.ExpiredSignatureError as error:
             raise unauthorized("token_expired", "The token has expired.", "Sign in again.") from error
         except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, JSONDecodeError) as error:
-            current_app.logger.warning("%s: no keys from %s: %s", g.request_id, self.jwks and self.jwks.uri, error)
+            current_app.logger.warning("No keys from %s: %s", self.jwks and self.jwks.uri, error)
             raise Problem(
                 503, "keys_unavailable", "The keys that tokens are checked with cannot be fetched."
             ) from error

@@ -107,6 +107,35 @@ def grants(query: Row) -> Row:
     return {"grants": call_all("list_grants", user_id=g.user_id, **query)}
 
 
+@bp.get("/events")
+@requires("resident")
+@bp.input(schemas.EventsPage, location="query", arg_name="query")
+@bp.output(schemas.Events)
+def events(query: Row) -> Row:
+    """List what the user was told of, such as a low balance, newest first."""
+    return events_page(g.user_id, **query)
+
+
+@bp.get("/notifications")
+@requires("resident")
+@bp.output(schemas.Notifications)
+def notifications() -> Row:
+    """Show below which balances the user is told of it."""
+    return with_account(g.user_id, "get_notifications")
+
+
+@bp.post("/notifications")
+@requires("user")
+@bp.input(schemas.NotificationsChange, arg_name="body")
+@bp.output(schemas.Notifications)
+def set_notifications(body: Row) -> Row:
+    """Set the balance below which the user is told that it is low
+
+    Without `low_balance`, or with null, it is the default; 0 is never.
+    """
+    return with_account(g.user_id, "set_low_balance", **body)
+
+
 @bp.get("/tiers")
 @requires("user")
 @bp.output(schemas.Tiers)
@@ -183,6 +212,11 @@ def release(hold_id: UUID, body: Row) -> Row:
 def ledger_page(user_id: UUID, limit: int, **query: Any) -> Row:
     entries, more = call_page("list_entries", user_id=user_id, limit=limit, **query)
     return {"entries": entries, "next_before": entries[-1]["entry_no"] if more else None}
+
+
+def events_page(user_id: UUID, limit: int, **query: Any) -> Row:
+    found, more = call_page("list_events", user_id=user_id, limit=limit, **query)
+    return {"events": found, "next_before": found[-1]["event_no"] if more else None}
 
 
 def all_entries(user_id: UUID, **query: Any) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import chain
 from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response, g, stream_with_context
 
 from api.database import Row
 from api.json import dumps, time_text
@@ -27,6 +27,7 @@ def csv_response(filename: str, columns: list[str], rows: Iterable[Row]) -> Resp
     rows = iter(rows)
     first = next(rows, None)
     rows = rows if first is None else chain([first], rows)
+    g.streaming = True
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return Response(stream_with_context(lines(columns, rows)), headers=headers, mimetype="text/csv")
 

@@ -1,5 +1,7 @@
 """The pool, and `call`: the one place that builds SQL."""
 
+import logging
+import time
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -17,9 +19,15 @@ from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool
 
 from api import json
+from api.logs import current_request_id
 from api.settings import Settings
 
 Row = dict[str, Any]
+
+# Not a name that a parameter of a function has.
+REQUEST_ID = "billing.request_id"
+
+log = logging.getLogger("api.database")
 
 
 def call(function: str, **arguments: Any) -> Row:
@@ -29,10 +37,39 @@ def call(function: str, **arguments: Any) -> Row:
 
 def call_all(function: str, **arguments: Any) -> list[Row]:
     """The rows that billing.<function> returns; user_id=… is its parameter p_user_id."""
+    try:
+        with current_app.extensions["database"].connection() as connection:
+            rows = run(connection, function, arguments)
+    except psycopg.Error as error:
+        current_app.extensions["metrics"].failed(function, error)
+        raise
+    current_app.extensions["metrics"].called(function, rows)
+    return rows
+
+
+def call_within(seconds: float, function: str) -> list[Row]:
+    """The rows that billing.<function> returns, if it takes no longer; raises psycopg.Error when it does."""
+    with current_app.extensions["database"].connection(timeout=seconds) as connection, connection.transaction():
+        connection.execute(sql.SQL("set local statement_timeout = {}").format(int(seconds * 1000)))
+        return run(connection, function, {})
+
+
+def run(connection: psycopg.Connection[Row], function: str, arguments: Row) -> list[Row]:
+    """The rows that billing.<function> returns; warns of it when it takes long, whatever becomes of it."""
     values = {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in arguments.items()}
-    # Binary results do not depend on the session's settings: a pooler may hand out any session.
-    with current_app.extensions["database"].connection() as connection:
-        return connection.execute(statement(function, tuple(values)), values, binary=True).fetchall()
+    names = tuple(values)
+    if request_id := current_request_id():
+        values[REQUEST_ID] = request_id
+    started = time.perf_counter()
+    try:
+        # Binary results do not depend on the session's settings: a pooler may hand out any session.
+        return connection.execute(statement(function, names, named=bool(request_id)), values, binary=True).fetchall()
+    finally:
+        seconds = time.perf_counter() - started
+        if seconds >= current_app.extensions["slow_statement"]:
+            told = {"function": function, "duration_ms": round(seconds * 1000, 3)}
+            log.warning("%s took long.", function, extra=told)
+            current_app.extensions["metrics"].slow.labels(function).inc()
 
 
 def call_page(function: str, limit: int, **arguments: Any) -> tuple[list[Row], bool]:
@@ -41,14 +78,25 @@ def call_page(function: str, limit: int, **arguments: Any) -> tuple[list[Row], b
     return rows[:limit], len(rows) > limit
 
 
-@lru_cache
-def statement(function: str, names: tuple[str, ...]) -> sql.Composed:
+@lru_cache(maxsize=1024)
+def statement(function: str, names: tuple[str, ...], *, named: bool) -> sql.Composed:
+    """The call; `named` gives it the request's id as a setting, which is gone when the statement ends.
+
+    The subquery with an offset is one that the planner leaves where it stands: it waits for the setting.
+    """
     arguments = [sql.SQL("{} => {}").format(sql.Identifier(f"p_{name}"), sql.Placeholder(name)) for name in names]
-    return sql.SQL("select * from {}({})").format(sql.Identifier("billing", function), sql.SQL(", ").join(arguments))
+    called = sql.SQL("{}({})").format(sql.Identifier("billing", function), sql.SQL(", ").join(arguments))
+    if not named:
+        return sql.SQL("select * from {}").format(called)
+    return sql.SQL(
+        "select called.* from (select set_config('billing.request_id', {}, true) as id) request, "
+        "lateral (select * from {} where request.id is not null offset 0) called"
+    ).format(sql.Placeholder(REQUEST_ID), called)
 
 
 def init_database(app: Flask, settings: Settings) -> None:
     """Give the app its pool. It connects at the first call, so that workers forked before share no socket."""
+    app.extensions["slow_statement"] = settings.slow_statement
     app.extensions["database"] = LazyPool(
         settings.database_url,
         kwargs=connection_parameters(settings),

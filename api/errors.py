@@ -185,6 +185,7 @@ def init_errors(app: APIFlask) -> None:
 
     @app.errorhandler(Problem)
     def known(problem: Problem) -> Response:
+        g.code = problem.document["code"]
         members = {name: value for name, value in problem.document.items() if value is not None}
         document = dumps(members | {"request_id": g.request_id})
         return Response(document, problem.status, problem.headers, mimetype="application/problem+json")
@@ -213,17 +214,19 @@ def init_errors(app: APIFlask) -> None:
         if problem is None:
             return unforeseen(error)
         if error_name(error) is None:
-            current_app.logger.warning("%s: %s: %s", g.request_id, problem, error)
+            current_app.logger.warning("%s: %s", problem, error)
+        elif problem.status >= 500:
+            current_app.logger.error("%s: %s", problem, problem.document["detail"])
         return known(problem)
 
     @app.errorhandler(stripe.StripeError)
     def of_stripe(error: stripe.StripeError) -> Response:
         problem = stripe_problem(error)
         level = ERROR if is_misconfigured(error) else WARNING
-        current_app.logger.log(level, "%s: %s: %s", g.request_id, problem, stripe_message(error))
+        current_app.logger.log(level, "%s: %s", problem, stripe_message(error))
         return known(problem)
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Response:
-        current_app.logger.error("%s: %s", g.request_id, type(error).__name__, exc_info=error)
+        current_app.logger.error("%s", type(error).__name__, exc_info=error)
         return known(Problem(500, "internal_error", "Something went wrong here. Name the request_id when you ask."))

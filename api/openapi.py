@@ -32,7 +32,7 @@ PROBLEMS = {
     400: "The request is malformed; errors says which field, where it is one.",
     401: "The token is missing, invalid or expired.",
     402: "The available credits do not cover it, or the card was declined.",
-    403: "The token's owner, or the account's status, does not permit it.",
+    403: "The token's owner, the account's status, or the network, does not permit it.",
     404: "There is no such thing.",
     409: "It contradicts what happened before, or the user's credits are in the other system.",
     413: "The body is too large.",
@@ -128,7 +128,7 @@ def accepted(schema: type[Schema], says: str) -> Document:
 
 
 def failures(path: str, operation: Document) -> set[int]:
-    statuses = set(ALWAYS)
+    statuses = set(ALWAYS) | set(operation.pop("x-problems", ()))
     if with_token(operation):
         statuses |= set(WITH_TOKEN)
     if operation.get("parameters") or operation.get("requestBody"):

@@ -210,8 +210,11 @@ def webhook() -> Row:
     stripe_client()
     request.max_content_length = LARGEST_EVENT
     event = call("record_stripe_event", event=signed_event(request.get_data()))
+    # Of what is ignored, anybody who has the secret may make up a type.
+    g.event_type = "other" if event["status"] == "ignored" else event["type"]
     if event["status"] == "pending":
         event = applied(event)
+    g.event_status = event["status"]
     return {"event_id": event["event_id"], "status": event["status"]}
 
 
@@ -349,5 +352,5 @@ def applied(event: Row) -> Row:
     except psycopg.Error as error:
         if database_problem(error) is None:
             raise
-        current_app.logger.warning("%s: event %s: %s", g.request_id, event["event_id"], error)
+        current_app.logger.warning("Event %s: %s", event["event_id"], error)
         return event

@@ -74,6 +74,15 @@ class UsageRange(Schema):
         return {"from": to - timedelta(days=30), "to": to} | data
 
 
+class EventsPage(Schema):
+    before = Count("Events before this event_no: next_before of the page before.", validate=INT8)
+    limit = Count("Events in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class NotificationsChange(Schema):
+    low_balance = Amount("What the balance has to fall below; 0 is never, null the default.", load_default=None)
+
+
 class GrantFilter(Schema):
     live_only = Flag("Leave out what is spent or expired.", load_default=True)
 
@@ -292,6 +301,17 @@ class LegacyPayment(Schema):
     payment_intent_id = Text("The payment at Stripe: it counts once.", required=True)
 
 
+class JobRunsPage(Schema):
+    job = Text("Only runs of this job.", attribute="name")
+    before = Time("Runs that began before this time: next_before of the page before.")
+    limit = Count("Runs in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class CheckpointsPage(Schema):
+    before = Id("Checkpoints before this checkpoint_id: next_before of the page before.")
+    limit = Count("Checkpoints in the page.", load_default=50, validate=Range(1, PAGE))
+
+
 class EventsFilter(Schema):
     status = Text("Only events of this status; failed are those that were given up.", validate=OneOf(EVENT_STATUSES))
     limit = Count("How many.", load_default=50, validate=Range(1, PAGE))
@@ -378,6 +398,47 @@ class UsageBucket(Columns):
 
 class Usage(Columns):
     buckets = rows(UsageBucket)
+
+
+class Event(Columns):
+    event_id = Id()
+    event_no = Integer("1, 2, 3 and so on for each account, without gaps.")
+    kind = Text("Such as balance.low or credits.granted.")
+    payload = Members("What it tells besides.")
+    created_at = Time()
+
+
+class Events(Columns):
+    events = rows(Event)
+    next_before = Integer("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class SentEvent(Columns):
+    """An event, and how its delivery does."""
+
+    user_id = Id()
+    event_id = Id()
+    event_no = Integer("1, 2, 3 and so on for each account, without gaps.")
+    kind = Text("Such as balance.low or credits.granted.")
+    payload = Members("What it tells besides.")
+    status = Text("kept (deliveries are off), pending, delivered, or dead when it was given up.")
+    attempts = Integer("How often delivering it failed.")
+    next_attempt_at = Time("When it is delivered, unless one before it waits.", allow_none=True)
+    error = Text("Why it failed last.", allow_none=True)
+    created_at = Time()
+    delivered_at = Time(allow_none=True)
+
+
+class SentEvents(Columns):
+    events = rows(SentEvent)
+    next_before = Integer("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Notifications(Columns):
+    user_id = Id()
+    low_balance = Amount("A balance that falls below this is told as low; 0 is never.")
+    is_default = Flag("Whether that is everybody's default.")
+    depleted_balance = Amount("A balance that falls below this is told as depleted.")
 
 
 class GrantLot(Columns):
@@ -770,6 +831,79 @@ class StripeEvent(Columns):
 
 class StripeEvents(Columns):
     events = rows(StripeEvent)
+
+
+class Job(Columns):
+    name = Text()
+    function = Text("Null for what the worker does itself.", allow_none=True)
+    schedule = Text("As in a crontab, in UTC.")
+    batch_size = Integer()
+    enabled = Flag()
+    late_after = Text("How long it may go without success; an ISO 8601 duration.")
+    description = Text()
+    last_started_at = Time(allow_none=True)
+    last_finished_at = Time(allow_none=True)
+    last_outcome = Text("running, succeeded, failed or interrupted.", allow_none=True)
+    last_rows = Integer("What the last run worked on.", allow_none=True)
+    last_error = Text(allow_none=True)
+    succeeded_at = Time("When the last run that succeeded began.", allow_none=True)
+    problem = Text("late, failed or interrupted; null when all is well.", allow_none=True)
+
+
+class Jobs(Columns):
+    jobs = rows(Job)
+
+
+class JobRun(Columns):
+    run_id = Id()
+    job = Text()
+    started_at = Time()
+    finished_at = Time(allow_none=True)
+    outcome = Text("running, succeeded, failed or interrupted.")
+    rows = Integer("What it worked on.")
+    failures = Integer("What it could not do.")
+    error = Text(allow_none=True)
+
+
+class JobRuns(Columns):
+    runs = rows(JobRun)
+    next_before = Time("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Alert(Columns):
+    alert = Text("The view billing.alert_ and this.")
+    rows = Integer("0 when all is well.")
+    sample = Members("One of the rows.", allow_none=True)
+
+
+class Alerts(Columns):
+    alerts = rows(Alert)
+
+
+class Checkpoint(Columns):
+    checkpoint_id = Id()
+    started_at = Time()
+    finished_at = Time()
+    accounts = Integer("How many were verified.")
+    entries = Integer("How many entries they have.")
+    balance = Amount("The sum of all balances.")
+    findings = Integer("What is wrong with the ledger.")
+    checkpoint_hash = Text("SHA-256 over the checkpoint before and all accounts' last entries.")
+
+
+class Checkpoints(Columns):
+    checkpoints = rows(Checkpoint)
+    next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class Metric(Columns):
+    name = Text()
+    labels = Members()
+    value = Amount("Of whatever the name says: credits, seconds, a count.")
+
+
+class MetricList(Columns):
+    metrics = rows(Metric)
 
 
 class Health(Columns):

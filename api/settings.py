@@ -1,12 +1,16 @@
 """What the environment says: the one place that reads it."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 SECRET_BYTES = 32
 YES = {"1", "true", "yes", "on"}
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("json", "text")
 KEYS = ("sk_", "rk_")
 LIVE_KEYS = ("sk_live_", "rk_live_")
 
@@ -35,16 +39,23 @@ class Settings:
     STRIPE_API_BASE             where a simulator of Stripe is; Stripe itself by default.
     STRIPE_TIMEOUT              seconds to wait for Stripe's answer (20).
     APP_URL                     where customers come back to from Stripe's pages (http://127.0.0.1:8000).
+    EVENT_WEBHOOK_URL           where the worker delivers events, once the job deliver_events is on.
+    EVENT_WEBHOOK_SECRET        what it signs them with: whsec_ and 24 to 64 bytes in base64; several, separated by
+                                commas, while one is being replaced: then all of them sign.
+    LOG_LEVEL                   the least that is logged: debug, info, warning or error (info).
+    LOG_FORMAT                  json or text; json unless stderr is a terminal.
+    SLOW_STATEMENT              seconds from which on a statement is warned of (0.5).
+    METRICS_NETWORKS            who may read /metrics, in CIDR notation, separated by commas (127.0.0.0/8,::1/128).
     LEGACY_DEPRECATION          the day since when /api/billing/* is deprecated, in UTC (2025-01-15).
     LEGACY_SUNSET               the day when it is to go, in UTC, and not before that one (2027-12-31).
     """
 
-    database_url: str
+    database_url: str = field(repr=False)
     transaction_pooler: bool
     pool_size: int
     database_timeout: float
     statement_timeout: float
-    jwt_secret: str | None
+    jwt_secret: str | None = field(repr=False)
     jwks_url: str | None
     audiences: tuple[str, ...]
     issuers: tuple[str, ...]
@@ -55,6 +66,12 @@ class Settings:
     stripe_api_base: str | None
     stripe_timeout: float
     app_url: str
+    event_url: str | None = field(repr=False)
+    event_secrets: tuple[str, ...] = field(repr=False)
+    log_level: str
+    log_format: str
+    slow_statement: float
+    metrics_networks: tuple[IPv4Network | IPv6Network, ...]
     legacy_deprecation: date
     legacy_sunset: date
 
@@ -80,6 +97,20 @@ class Settings:
                 mistakes.append(f"{name} must be a date such as {default}.")
                 return date.fromisoformat(default)
 
+        def choice(name: str, among: tuple[str, ...], default: str = "") -> str:
+            value = environ.get(name, "").lower() or default
+            if value not in (*among, default):
+                mistakes.append(f"{name} must be one of {', '.join(among)}.")
+                return default
+            return value
+
+        def networks(name: str, default: str) -> tuple[IPv4Network | IPv6Network, ...]:
+            try:
+                return tuple(ip_network(each) for each in listed(environ.get(name) or default))
+            except ValueError as error:
+                mistakes.append(f"{name} must be networks such as {default}: {error}.")
+                return ()
+
         settings = cls(
             database_url=environ.get("DATABASE_URL", ""),
             transaction_pooler=environ.get("DATABASE_TRANSACTION_POOLER", "").lower() in YES,
@@ -97,6 +128,12 @@ class Settings:
             stripe_api_base=environ.get("STRIPE_API_BASE") or None,
             stripe_timeout=number("STRIPE_TIMEOUT", 20, 0.1),
             app_url=(environ.get("APP_URL") or "http://127.0.0.1:8000").rstrip("/"),
+            event_url=environ.get("EVENT_WEBHOOK_URL") or None,
+            event_secrets=listed(environ.get("EVENT_WEBHOOK_SECRET")),
+            log_level=choice("LOG_LEVEL", LOG_LEVELS, "info"),
+            log_format=choice("LOG_FORMAT", LOG_FORMATS),
+            slow_statement=number("SLOW_STATEMENT", 0.5, 0),
+            metrics_networks=networks("METRICS_NETWORKS", "127.0.0.0/8,::1/128"),
             legacy_deprecation=day("LEGACY_DEPRECATION", "2025-01-15"),
             legacy_sunset=day("LEGACY_SUNSET", "2027-12-31"),
         )
@@ -114,6 +151,7 @@ class Settings:
             if not is_origin(origin)
         ]
         mistakes += payment_mistakes(settings, environ)
+        mistakes += event_mistakes(settings.event_url, settings.event_secrets)
         if settings.legacy_sunset < settings.legacy_deprecation:
             mistakes.append("LEGACY_SUNSET must not be before LEGACY_DEPRECATION.")
         if mistakes:
@@ -135,6 +173,27 @@ def payment_mistakes(settings: Settings, environ: Mapping[str, str]) -> list[str
     return mistakes
 
 
+def event_mistakes(url: str | None, secrets: tuple[str, ...]) -> list[str]:
+    """A receiver can't tell an event that is not signed from one that somebody else made up. Tells no secret."""
+    mistakes = []
+    if not_url(url):
+        mistakes.append("EVENT_WEBHOOK_URL must be a URL such as https://app.example.com/billing-events.")
+    if url and not secrets:
+        mistakes.append("EVENT_WEBHOOK_SECRET must be set with EVENT_WEBHOOK_URL: what is delivered is signed.")
+    if not all(signs_events(secret) for secret in secrets):
+        mistakes.append("EVENT_WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in base64.")
+    return mistakes
+
+
+def signs_events(secret: str) -> bool:
+    """Whether it is a secret of the Standard Webhooks specification."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return secret.startswith("whsec_") and 24 <= len(key) <= 64
+
+
 def listed(value: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
 
@@ -148,5 +207,8 @@ def not_url(text: str | None) -> bool:
     """Whether it is there, and is no URL of the web."""
     if text is None:
         return False
-    parts = urlsplit(text)
-    return parts.scheme not in ("http", "https") or not parts.netloc
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # such as http://[
+        return True
+    return parts.scheme not in ("http", "https") or not parts.hostname

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -239,9 +239,9 @@ class Progress:
 
 
 @contextmanager
-def server(version: int, profiled: bool) -> Iterator[str]:
-    """The URL of an empty database on a scratch server, on the project's disk, with fsync on."""
-    settings = SETTINGS | (PROFILED if profiled else {})
+def server(version: int, more: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The URL of an empty database on a scratch server, on the project's disk, with fsync on and more settings."""
+    settings = SETTINGS | dict(more or {})
     if version == EMBEDDED:
         with scratch(settings) as embedded:
             yield embedded.url
@@ -470,6 +470,11 @@ def table(results: dict[tuple[str, int], Measured], ratios: list[Ratio]) -> str:
                 ratio.verdict,
             ]
         )
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table of which the second row says how its columns are aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -584,7 +589,7 @@ def main() -> int:
     try:
         if arguments.database_url:
             return bench(arguments.database_url, arguments)
-        with server(arguments.postgres, arguments.profile) as url:
+        with server(arguments.postgres, PROFILED if arguments.profile else None) as url:
             return bench(url, arguments)
     except (BenchError, MigrationError) as error:
         print(error, file=sys.stderr)

@@ -205,7 +205,7 @@ def main() -> int:
         if arguments.database_url:
             bench(arguments.database_url, arguments)
         else:
-            with server(arguments.postgres, False) as url:
+            with server(arguments.postgres) as url:
                 bench(url, arguments)
     except (BenchError, MigrationError, NotEmpty, ValueError) as error:
         print(error, file=sys.stderr)

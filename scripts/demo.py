@@ -111,14 +111,14 @@ class Past:
         assert row is not None
         return row
 
-    def monthly_grant(self, user_id: UUID) -> None:
-        """The grant of the period of this moment, as the monthly job makes it."""
-        self.conn.execute(
-            "select billing_private.catch_up_grants("
-            "billing_private.settle_account(billing_private.lock_account(%(user)s), billing_private.clock()), "
-            "billing_private.clock())",
-            {"user": user_id},
-        )
+    def monthly_grants(self) -> None:
+        """The grants of the period of this moment, by the function of the monthly job."""
+        after = None
+        while True:
+            _, failures, error, after = self.call("grant_monthly_credits", limit=500, after=after and Jsonb(after))
+            assert failures == 0, error
+            if after is None:
+                return
 
     def end(self) -> None:
         """Give the clock back."""
@@ -238,8 +238,7 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
         day = start + timedelta(days=number)
         if day.day == 1:
             past.move(day)
-            for name, *_ in USERS:
-                past.monthly_grant(demo_id(name))
+            past.monthly_grants()
         day_of_calls(past, number, day, now - timedelta(hours=21))
     support_cases(past, now)
     tell(f"demo: {len(USERS)} accounts with {DAYS} days of history, an admin and a super admin")

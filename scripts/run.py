@@ -180,7 +180,7 @@ def wait_until_listening(process: Process, port: int, seconds: float = 30) -> No
 def api(environment: Mapping[str, str], port: int) -> Iterator[Process]:
     """gunicorn with the API, until the block ends."""
     options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning"]
-    bind = ["--bind", f"127.0.0.1:{port}", "--no-control-socket"]
+    bind = ["--bind", f"127.0.0.1:{port}", "--config", "api/gunicorn.py"]
     with running(["gunicorn", *bind, *options, "api:create_app()"], environment) as process:
         yield process
 
@@ -214,6 +214,7 @@ def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str], e
     simulated = environment.get("STRIPE_API_BASE")
     told = f"simulated at {simulated} (set STRIPE_SECRET_KEY for the real one)"
     print(f"Stripe     {told if simulated else 'as STRIPE_SECRET_KEY says'}")
+    print("Jobs       run by the worker  (make cron-jobs ARGS=--list)")
     print(f"\nexport API={base}")
     if secret is not None:
         for kind, name in TOKENS.items():

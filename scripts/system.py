@@ -1,4 +1,4 @@
-"""Install what comes from Debian, not from PyPI: python3-venv, and the PostgreSQL 15 that the tests run on.
+"""Install what comes from Debian, not from PyPI: python3-venv, the PostgreSQL 15 that the tests run on, and promtool.
 
 Runs before the virtual environment exists, so it needs the system's Python and its standard library only.
 
@@ -10,12 +10,20 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 POSTGRES = Path("/usr/lib/postgresql/15")
 EXTENSIONS = Path("/usr/share/postgresql/15/extension")
+# Reads the rules of docs/monitoring; the package that brings it has a server too, which is nobody's wish here.
+PROMTOOL = Path("/usr/bin/promtool")
+
+# What invoke-rc.d asks before it starts a service, and what systemd reads of one.
+POLICY = Path("/usr/sbin/policy-rc.d")
+UNITS = Path("/etc/systemd/system")
+UNWANTED = {"prometheus": "prometheus.service"}
 
 # Package: does the machine have what it brings? Files are looked up, because dpkg is not everywhere.
 Needs = dict[str, Callable[[], bool]]
@@ -26,6 +34,7 @@ NEEDS: dict[str, Needs] = {
         "postgresql-15-cron": (EXTENSIONS / "pg_cron.control").exists,
         "postgresql-15-pgtap": (EXTENSIONS / "pgtap.control").exists,
         "postgresql-15-plpgsql-check": (EXTENSIONS / "plpgsql_check.control").exists,
+        "prometheus": PROMTOOL.exists,
     },
 }
 
@@ -33,8 +42,28 @@ NEEDS: dict[str, Needs] = {
 def install(packages: list[str]) -> None:
     """Install the packages as root without a question; raises CalledProcessError when apt fails."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
-        subprocess.run(["apt-get", *command], check=True, stdin=subprocess.DEVNULL, env=environment)
+    with without_services(packages):
+        for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
+            subprocess.run(["apt-get", *command], check=True, stdin=subprocess.DEVNULL, env=environment)
+
+
+@contextmanager
+def without_services(packages: list[str]) -> Iterator[None]:
+    """A server that only comes along with a tool does not start: not during the installation, and masked, not later."""
+    unwanted = [unit for package, unit in UNWANTED.items() if package in packages]
+    for unit in (UNITS / name for name in unwanted):
+        if UNITS.is_dir() and not unit.exists() and not unit.is_symlink():
+            unit.symlink_to("/dev/null")
+            print(f"{unit.name} is masked: only its tools are wanted. To run it: systemctl unmask {unit.stem}")
+    ours = bool(unwanted) and not POLICY.exists()
+    if ours:
+        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            POLICY.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -1,12 +1,19 @@
 """The app on a migrated database that the tests of a session share: every test has users of its own."""
 
+import io
+import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,11 +28,17 @@ from werkzeug.test import TestResponse
 
 from api import API, create_app
 from api.json import dumps, stored
+from api.logs import JSONLines, Redactor
 from scripts.pytest_billing import Database, databases
+from scripts.servers import ROOT, free_port
 from scripts.stripe_simulator import Simulator
 
 SECRET = "a secret for tests that is long enough to be accepted"
 WEBHOOK_SECRET = "whsec_of_the_tests"
+GUNICORN = [
+    *(sys.executable, "-m", "gunicorn", "--config", "api/gunicorn.py"),
+    *("--worker-class", "gthread", "--workers", "2", "--threads", "8"),
+]
 APP_URL = "https://shop.example.com/app"
 
 
@@ -190,6 +203,48 @@ def served_at(app: API) -> Iterator[str]:
     server.server_close()
 
 
+class Gunicorn:
+    """The API as it runs: its URL, its process, and the log that it writes."""
+
+    def __init__(self, environ: dict[str, str], log: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*GUNICORN, "--bind", f"127.0.0.1:{self.port}", *options, "api:create_app()"],
+                cwd=ROOT,
+                env=os.environ | environ,
+                stderr=file,
+            )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                assert self.process.poll() is None, self.written
+                assert time.monotonic() < deadline, self.written
+                time.sleep(0.05)
+
+    @property
+    def written(self) -> str:
+        return self.log.read_text()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+@contextmanager
+def gunicorn(environ: dict[str, str], log: Path, *options: str) -> Iterator[Gunicorn]:
+    running = Gunicorn(environ, log, *options)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
 @pytest.fixture
 def stripe(simulator: Simulator, served: str) -> Iterator[Simulator]:
     """Stripe, simulated, with nothing in it yet; it delivers its events to the app."""
@@ -227,6 +282,17 @@ def user(db: psycopg.Connection) -> UUID:
     user_id = uuid4()
     db.execute("select billing.open_account(%s)", [user_id])
     return user_id
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict]]]:
+    """What the test has logged so far, as the lines of the log have it."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JSONLines(Redactor()))
+    logging.getLogger().addHandler(handler)
+    yield lambda: [stored(line) for line in written.getvalue().splitlines()]
+    logging.getLogger().removeHandler(handler)
 
 
 def balance_of(db: psycopg.Connection, user_id: UUID) -> Decimal:

@@ -32,7 +32,7 @@ def test_an_amount_arrives_and_returns_exactly(client, db, text, form):
     assert entry.amount == -Decimal(text)
     shown = client.get("/api/billing/v2/ledger?limit=1", by=user)
     assert f'"amount": -{plain}' in shown.text
-    assert f'"metadata": {{"n": {plain}}}' in shown.text
+    assert f'"metadata": {{"n": {plain}, "request_id": ' in shown.text
     balance = db.execute("select balance::text from billing.credit_accounts where user_id = %s", [user]).fetchone()
     assert f'"balance": {balance.balance}' in client.get("/api/billing/v2/balance", by=user).text
 

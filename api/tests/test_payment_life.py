@@ -36,25 +36,18 @@ class Life:
         assert self.stripe.flush()["done"]
 
     def days(self, count: int) -> None:
-        """That many days go by; on the first of a month the grants are made, as the monthly job does."""
+        """That many days go by; on the first of a month the monthly job runs."""
         for _ in range(count):
             self.today += timedelta(days=1)
             self.move()
             if self.today.day == 1:
-                self.monthly_grant()
+                self.conn.execute("call billing.run_job('monthly_grants')")
 
     def months(self, count: int) -> None:
         for _ in range(count):
             self.days(1)
             while self.today.day != 15:
                 self.days(1)
-
-    def monthly_grant(self) -> None:
-        self.one(
-            "select billing_private.catch_up_grants(billing_private.settle_account("
-            "billing_private.lock_account(%s), billing_private.clock()), billing_private.clock()) is null",
-            self.user,
-        )
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = self.client.post(f"/api/billing/v2/{path}", body, by=self.user)

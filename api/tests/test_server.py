@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,33 +12,15 @@ from uuid import uuid4
 
 import pytest
 
-from api.tests.conftest import SERVICE, balance_of, entries_of, environment, token
-from scripts.servers import free_port
-
-GUNICORN = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
+from api.tests.conftest import GUNICORN, SERVICE, balance_of, entries_of, environment, gunicorn, token
 
 
 @pytest.fixture(scope="module")
-def url(shared_database) -> Iterator[str]:
+def url(shared_database, tmp_path_factory) -> Iterator[str]:
     """The API under gunicorn with two workers, loaded before the fork, so that a shared socket would show."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*GUNICORN, "--workers", "2", "--preload", "--bind", f"127.0.0.1:{port}", "api:create_app()"],
-        env=os.environ | environment(shared_database.url),
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
-            break
-        except OSError:
-            assert process.poll() is None, "gunicorn has ended"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait(timeout=20)
+    log = tmp_path_factory.mktemp("gunicorn") / "log"
+    with gunicorn(environment(shared_database.url), log, "--preload") as running:
+        yield running.url
 
 
 def send(url: str, bearer: str, body: dict | None = None, **headers: str) -> tuple[int, dict]:

@@ -29,6 +29,11 @@ ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
         ({"APP_URL": "shop.example.com"}, "APP_URL must be a URL"),
         ({"STRIPE_SECRET_KEY": "pk_test_1"}, "STRIPE_SECRET_KEY must begin with sk_ or rk_"),
         ({"STRIPE_SECRET_KEY": " sk_test_1"}, "STRIPE_SECRET_KEY must begin with sk_ or rk_"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be one of debug, info, warning, error"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be one of json, text"),
+        ({"SLOW_STATEMENT": "-1"}, "SLOW_STATEMENT must be a number"),
+        ({"METRICS_NETWORKS": "localhost"}, "METRICS_NETWORKS must be networks such as 127.0.0.0/8"),
+        ({"METRICS_NETWORKS": "10.0.0.1/8"}, "METRICS_NETWORKS must be networks .*has host bits set"),
         ({"LEGACY_SUNSET": "soon"}, "LEGACY_SUNSET must be a date such as 2027-12-31"),
         ({"LEGACY_DEPRECATION": "2025-02-30"}, "LEGACY_DEPRECATION must be a date"),
         ({"LEGACY_DEPRECATION": "2027-12-31", "LEGACY_SUNSET": "2027-12-30"}, "LEGACY_SUNSET must not be before"),
@@ -40,6 +45,14 @@ ALLOWED, OTHER = "https://app.example.com", "https://evil.example.com"
 def test_a_mistake_is_named(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         Settings.read(GOOD | changes)
+
+
+def test_how_it_logs_unless_told():
+    settings = Settings.read(GOOD)
+    assert (settings.log_level, settings.log_format, settings.slow_statement) == ("info", "", 0.5)
+    assert [str(network) for network in settings.metrics_networks] == ["127.0.0.0/8", "::1/128"]
+    told = Settings.read(GOOD | {"LOG_LEVEL": "Warning", "LOG_FORMAT": "TEXT", "METRICS_NETWORKS": "10.0.0.0/8"})
+    assert (told.log_level, told.log_format, len(told.metrics_networks)) == ("warning", "text", 1)
 
 
 def test_a_mistake_tells_nothing_of_the_key():
