@@ -19,7 +19,8 @@ alter table billing.billing_settings
     add column retention interval not null default interval '90 days'
         constraint settings_retention_long_enough check (retention >= interval '31 days');
 comment on column billing.billing_settings.low_balance is
-    'A balance that falls below this is told as balance.low; an account may have a threshold of its own. 0: it is not.';
+    'A balance that falls below this is told as balance.low; an account may have a threshold of its own. 0: it is not. A
+change counts for an account from its next credits on.';
 comment on column billing.billing_settings.depleted_balance is
     'A balance that falls below this is told as balance.depleted.';
 comment on column billing.billing_settings.retention is
@@ -164,6 +165,7 @@ create table billing.billing_events (
     next_attempt_at timestamptz,
     error           text,
     created_at      timestamptz not null,
+    pending_since   timestamptz,
     delivered_at    timestamptz,
     primary key (user_id, event_id),
     constraint event_numbered_once unique (user_id, event_no),
@@ -173,6 +175,7 @@ create table billing.billing_events (
     ),
     constraint event_delivery_status_known check (status in ('kept', 'pending', 'delivered', 'dead')),
     constraint event_delivered_at_a_time check ((status = 'delivered') = (delivered_at is not null)),
+    constraint event_pending_since_a_time check (status <> 'pending' or pending_since is not null),
     constraint event_tried_while_pending check (status = 'pending' or next_attempt_at is null)
 );
 comment on table billing.billing_events is
@@ -184,6 +187,8 @@ comment on column billing.billing_events.status is
 comment on column billing.billing_events.attempts is 'How often delivering it failed.';
 comment on column billing.billing_events.next_attempt_at is
     'When it is tried; null: it waits for the event before it, or for nothing.';
+
+comment on column billing.billing_events.pending_since is 'When it was first to be delivered, or was last replayed.';
 
 create index billing_events_due on billing.billing_events (next_attempt_at) where next_attempt_at is not null;
 create index billing_events_pending on billing.billing_events (user_id, event_no) where status = 'pending';
@@ -245,6 +250,16 @@ comment on column billing.ledger_heads.checkpoint_id is
 comment on column billing.ledger_heads.entry_no is 'Its number; 0: there was none.';
 comment on column billing.ledger_heads.entry_hash is 'Its hash; empty: there was none.';
 
+create table billing_private.verification (
+    name  text primary key default 'ledger',
+    state jsonb not null,
+    constraint verification_one_row check (name = 'ledger')
+);
+comment on table billing_private.verification is
+    'How far the verification that is under way has come, in one row. Callers only say where they are.';
+comment on column billing_private.verification.state is
+    'Where the next range begins, what the ranges before counted, and the hashes over the heads so far.';
+
 create table billing.ledger_findings (
     finding_id    uuid primary key,
     checkpoint_id uuid not null,
@@ -273,8 +288,8 @@ create policy ledger_findings_monitor on billing.ledger_findings for select to b
 grant select on billing.jobs, billing.job_runs, billing.ledger_checkpoints, billing.ledger_findings to billing_monitor;
 grant select (refund_id, user_id, mode, amount, amount_cents, payment_intent_id, stripe_refund_id, status, entry_no,
     error, created_at, updated_at) on billing.credit_refunds to billing_monitor;
-grant select (user_id, event_id, event_no, kind, status, attempts, next_attempt_at, error, created_at, delivered_at)
-    on billing.billing_events to billing_monitor;
+grant select (user_id, event_id, event_no, kind, status, attempts, next_attempt_at, error, created_at, pending_since,
+    delivered_at) on billing.billing_events to billing_monitor;
 
 do $$
 begin
@@ -349,27 +364,34 @@ select
     case when last.outcome in ('failed', 'interrupted') then last.outcome else 'late' end as problem,
     last.started_at, good.started_at as succeeded_at, last.error
 from billing.jobs j
+-- What one job could not do, another one with the same function may have done since.
+cross join lateral (
+    select array_agg(s.name) as names from billing.jobs s where s.name = j.name or s.function = j.function
+) same
 left join lateral (
     select r.started_at, r.outcome, r.error
     from billing.job_runs r
-    where r.job = j.name and r.outcome <> 'running'
+    where r.job = any (same.names) and r.outcome <> 'running' and r.started_at >= j.since
     order by r.started_at desc
     limit 1
 ) last on true
 left join lateral (
     select r.started_at
     from billing.job_runs r
-    where r.job = j.name and r.outcome = 'succeeded'
+    where r.job = any (same.names) and r.outcome = 'succeeded'
     order by r.started_at desc
     limit 1
 ) good on true
+left join lateral (
+    select r.started_at from billing.job_runs r where r.job = j.name and r.outcome = 'running' limit 1
+) running on true
 where j.enabled
     and (
         last.outcome in ('failed', 'interrupted')
-        or greatest(good.started_at, j.since) < now() - j.late_after
+        or greatest(good.started_at, running.started_at, j.since) < now() - j.late_after
     );
 comment on view billing.alert_jobs is
-    'Jobs whose last run failed or was interrupted, and those that have not succeeded for too long.';
+    'Jobs whose last run failed or was interrupted, and those that have neither succeeded nor begun for too long.';
 
 create view billing.alert_stuck_refunds with (security_invoker = true) as
 select refund_id, user_id, mode, amount, payment_intent_id, stripe_refund_id, status, error, created_at, updated_at
@@ -384,12 +406,12 @@ comment on view billing.alert_stuck_refunds is
     'Refunds of money that Stripe was not asked for in an hour, that wait for somebody, or take ten days.';
 
 create view billing.alert_undelivered_events with (security_invoker = true) as
-select user_id, event_id, event_no, kind, status, attempts, next_attempt_at, error, created_at
+select user_id, event_id, event_no, kind, status, attempts, next_attempt_at, error, created_at, pending_since
 from billing.billing_events
-where status = 'dead'
-    or (status = 'pending' and created_at < now() - interval '15 minutes');
+where (status = 'dead' or (status = 'pending' and pending_since < now() - interval '15 minutes'))
+    and exists (select from billing.jobs where name = 'deliver_events' and enabled);
 comment on view billing.alert_undelivered_events is
-    'Events that were given up, or have not been delivered in fifteen minutes.';
+    'Events that were given up, or have not been delivered in fifteen minutes, while delivery is on.';
 
 grant select on billing.alert_negative_balances, billing.alert_failed_deductions, billing.alert_webhook_errors,
     billing.alert_admin_activity, billing.alert_ledger, billing.alert_lot_sums, billing.alert_jobs,

@@ -46,6 +46,7 @@ select at('50 minutes') \g /dev/null
 select billing.bootstrap_super_admin(chief()) \g /dev/null
 select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
 select billing.set_job('deliver_events', true) \g /dev/null
+update billing.jobs set since = now() - interval '1 hour';
 select billing.open_account(u) from unnest(array[a(), b(), c()]) u \g /dev/null
 select buys(d(), 10, 'pi_d') \g /dev/null
 select buys(e(), 10, 'pi_e') \g /dev/null
@@ -229,8 +230,31 @@ select is(
     alert('jobs', 'job, problem, succeeded_at = now() - interval ''15 minutes 1 second'''), '(stripe_calls,late,t)',
     'one that has not run for too long'
 );
+select billing.set_job('stripe_calls', p_late_after => '20 minutes') \g /dev/null
+select is(alert('jobs'), null, 'as its row says');
+select billing.record_job_run('stripe_calls', now(), 0, 1) \g /dev/null
+select is(alert('jobs', 'job, problem'), '(stripe_calls,failed)', 'one that failed');
 select billing.set_job('stripe_calls', false) \g /dev/null
 select is(alert('jobs'), null, 'unless it is switched off');
+update billing.job_runs set started_at = now() - interval '1 hour' where job = 'stripe_calls';
+select billing.set_job('stripe_calls', true) \g /dev/null
+select is(alert('jobs'), null, 'and what was before it was switched on again does not count');
+-- The same is done by two jobs.
+update billing.jobs set since = now() - interval '1 day' where name in ('monthly_grants', 'missed_grants');
+delete from billing.job_runs where job in ('monthly_grants', 'missed_grants');
+select billing.record_job_run('monthly_grants', now() - interval '20 minutes', 9, 1, 'locked') \g /dev/null
+select alike(alert('jobs', 'job, problem'), '%(monthly_grants,failed)%', 'an account that could not be granted');
+select billing.record_job_run('missed_grants', now(), 1) \g /dev/null
+select is(alert('jobs'), null, 'until the other one has');
+-- One that takes long.
+delete from billing.job_runs where job = 'release_holds';
+update billing.jobs set since = now() - interval '1 day' where name = 'release_holds';
+insert into billing.job_runs (run_id, job, started_at) values (gen_random_uuid(), 'release_holds', now() - interval '14 minutes');
+select is(alert('jobs'), null, 'one that is at it has begun in time');
+update billing.job_runs set started_at = now() - interval '16 minutes' where job = 'release_holds';
+select is(alert('jobs', 'job, problem'), '(release_holds,late)', 'and is late when it takes too long');
+delete from billing.job_runs where job = 'release_holds';
+update billing.jobs set since = now() where name = 'release_holds';
 
 -- Refunds.
 
@@ -258,12 +282,12 @@ select is(alert('stuck_refunds'), null, 'one that has ended is over');
 -- Events.
 
 select is(alert('undelivered_events'), null, 'events that wait since just then');
-update billing.billing_events set created_at = now() - interval '15 minutes' where status = 'pending';
+update billing.billing_events set pending_since = now() - interval '15 minutes' where status = 'pending';
 select is(alert('undelivered_events'), null, 'for fifteen minutes they may');
 update billing.billing_events set status = 'delivered', delivered_at = now(), next_attempt_at = null
 where status = 'pending';
 update billing.billing_events
-set status = 'pending', delivered_at = null, next_attempt_at = now(), created_at = now() - interval '15 minutes 1 second'
+set status = 'pending', delivered_at = null, next_attempt_at = now(), pending_since = now() - interval '15 minutes 1 second'
 where user_id = a() and event_no = 1;
 select is(
     alert('undelivered_events', 'user_id, event_no, kind, status'), format('(%s,1,credits.granted,pending)', a()),
@@ -273,7 +297,12 @@ update billing.billing_events set status = 'dead', next_attempt_at = null, creat
 where user_id = a() and event_no = 1;
 select is(alert('undelivered_events', 'event_no, status, error'), '(1,dead,410)', 'one that was given up, at once');
 select billing.replay_events() \g /dev/null
-select is(alert('undelivered_events'), null, 'until it is replayed');
+select billing.set_job('deliver_events', false) \g /dev/null
+select is(alert('undelivered_events'), null, 'unless nothing is to be delivered');
+select billing.set_job('deliver_events', true) \g /dev/null
+update billing.billing_events set created_at = now() - interval '1 day' where user_id = a() and event_no = 1;
+select billing.replay_events() \g /dev/null
+select is(alert('undelivered_events'), null, 'until it is replayed: then it has waited since just then');
 
 -- What nobody reads who is on call.
 

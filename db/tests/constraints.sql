@@ -650,6 +650,7 @@ from (values
     ('event_delivery_status_known', 'status = ''lost'''),
     ('event_delivered_at_a_time', 'status = ''delivered'''),
     ('event_delivered_at_a_time', 'delivered_at = now()'),
+    ('event_pending_since_a_time', 'status = ''pending'', pending_since = null, next_attempt_at = null'),
     ('event_tried_while_pending', 'next_attempt_at = now()'),
     ('event_tried_while_pending', 'status = ''dead'', next_attempt_at = now()'),
     ('json_is_object', 'payload = ''[]''')

@@ -313,6 +313,13 @@ select is(
 );
 select billing.record_stripe_object(stripe_dispute('dp_2', 'pi_f', 500, 'lost')) \g /dev/null
 select matches(status_events(frozen()), 'account.unfrozen \{\}$', 'until it has ended');
+select billing.open_account(nobody()) \g /dev/null
+select billing.set_account_status(admin(), nobody(), status, 'r')
+from unnest(array['frozen', 'closed', 'frozen', 'closed', 'active']) status \g /dev/null
+select is(
+    status_events(nobody()), 'account.frozen {"causes": ["admin"]}, account.unfrozen {}',
+    'one that was closed in between is thawed when it is open again'
+);
 select here(frozen()) \g /dev/null
 select billing.set_account_status(admin(), frozen(), 'closed', 'r') \g /dev/null
 select billing.set_account_status(admin(), frozen(), 'active', 'r') \g /dev/null

@@ -165,7 +165,7 @@ from unnest(array[
     'request_customer', 'request_refund', 'request_subscription_change', 'request_sync', 'request_top_up',
     'reverse_entry', 'set_account_status', 'set_auto_top_up', 'set_user_role', 'usage_by', 'verify_account',
     'verify_ledger',
-    'begin_job', 'checkpoint_ledger', 'claim_event', 'clean_up', 'end_job', 'expire_credits', 'fail_event',
+    'begin_job', 'checkpoint_ledger', 'claim_event', 'clean_up', 'discard_events', 'end_job', 'expire_credits', 'fail_event',
     'finish_event', 'get_notifications', 'grant_monthly_credits', 'list_alerts', 'list_checkpoints', 'list_due_events',
     'list_events', 'list_events_by_status', 'list_job_runs', 'list_jobs', 'list_metrics', 'note_job', 'record_job_run', 'release_expired_holds',
     'replay_events', 'retry_stripe_events', 'run_job', 'schedule_jobs', 'set_low_balance'
@@ -313,7 +313,7 @@ from unnest(array[
         (select event_id from billing.list_events('00000000-0000-0000-0000-00000000000a', p_limit => 1)), 'e')$$,
     $$finish_event('00000000-0000-0000-0000-00000000000a',
         (select event_id from billing.list_events('00000000-0000-0000-0000-00000000000a', p_limit => 1)))$$,
-    'replay_events()',
+    'replay_events()', 'discard_events()',
     'grant_monthly_credits()', 'expire_credits()', 'release_expired_holds()', 'retry_stripe_events()',
     'checkpoint_ledger()', 'clean_up()', 'list_checkpoints()', 'list_jobs()', 'list_job_runs()',
     $$begin_job('clean_up')$$, 'note_job(gen_random_uuid(), 1)',

@@ -340,6 +340,24 @@ def test_an_event_that_comes_while_the_one_before_it_is_delivered(
     )
 
 
+def test_an_older_snapshot_does_not_hide_that_an_event_was_delivered(
+    database: Database, conn: psycopg.Connection
+) -> None:
+    """Under REPEATABLE READ the next event would wait for one that is gone, and all later ones behind it."""
+    user = new_account(conn)
+    deliver(conn)
+    conn.execute(GRANT, [user, 1])
+    (event,) = events(conn, user)
+    with database.connect("billing_api", autocommit=False) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("select * from billing.get_account(%s)", [user])
+        conn.execute(FINISH, [user, event.event_id])
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            old.execute(GRANT, [user, 1])
+    conn.execute(GRANT, [user, 1])
+    assert_lined_up(conn)
+
+
 def test_events_come_and_go_at_the_same_time(database: Database, conn: psycopg.Connection) -> None:
     """Sessions that emit and sessions that deliver: each event is delivered once, after all those before it."""
     users = [new_account(conn) for _ in range(3)]

@@ -274,6 +274,20 @@ def test_one_of_many_runs_what_is_due(database: Database, conn: psycopg.Connecti
     assert len(runs(conn)) == 5
 
 
+def test_a_run_that_is_ending_counts(database: Database, conn: psycopg.Connection) -> None:
+    """The lock is free a moment before the run is recorded."""
+    begin = "select run_id from billing.begin_job('clean_up', '2020-01-01 04:45+00')"
+    with database.connect("billing_api", autocommit=False) as one, database.connect("billing_api") as two:
+        (run_id,) = one.execute(begin).fetchone()
+        one.commit()
+        one.execute("select billing.end_job(%s)", [run_id])
+        with in_background(two, begin) as waiting:
+            wait_until_blocked(conn, two)
+            one.commit()
+            assert outcome(waiting).run_id is None
+    assert outcomes(conn, "clean_up") == ["succeeded"]
+
+
 # What goes wrong.
 
 

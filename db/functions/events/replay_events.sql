@@ -1,6 +1,6 @@
--- For whoever is on call: dead events by default; or kept or delivered ones, which a receiver that knows their ids takes
--- for repeats. Of one user or all (delivered ones of one user only), of a stretch of time or all of it; 500 users at a
--- time: call it until it says 0.
+-- For whoever is on call: dead events by default; pending ones, which are then tried at once and not after their pause; or
+-- kept or delivered ones, which a receiver that knows their ids takes for repeats. Of one user or all (pending and
+-- delivered ones of one user only), of a stretch of time or all of it; 500 users at a time: call it until it says 0.
 -- Replayed events are delivered before those that wait already, in their old order.
 -- Locks:  the accounts, in the order of their ids, then their events, until commit.
 -- Raises: UC400 invalid_request, UC422 unknown_status.
@@ -22,14 +22,14 @@ declare
     v_rows    bigint;
     v_user_id uuid;
 begin
-    if (p_status in ('dead', 'kept', 'delivered')) is not true then
+    if (p_status in ('dead', 'kept', 'pending', 'delivered')) is not true then
         perform billing_private.raise_error(
-            'unknown_status', format('p_status is %L: name dead, kept or delivered.', p_status)
+            'unknown_status', format('p_status is %L: name dead, kept, pending or delivered.', p_status)
         );
-    elsif p_status = 'delivered' and p_user_id is null then
-        -- What is set back is delivered again, and would be found again.
+    elsif p_status in ('pending', 'delivered') and p_user_id is null then
+        -- What is set back would be found again.
         perform billing_private.raise_error(
-            'invalid_request', 'p_user_id must be given: delivered events are replayed user by user.'
+            'invalid_request', format('p_user_id must be given: %s events are replayed user by user.', p_status)
         );
     end if;
     for v_user_id in
@@ -45,7 +45,8 @@ begin
     loop
         perform from billing.credit_accounts where user_id = v_user_id for no key update;
         update billing.billing_events
-        set status = 'pending', attempts = 0, error = null, delivered_at = null
+        set status = 'pending', attempts = 0, error = null, delivered_at = null, next_attempt_at = null,
+            pending_since = v_now
         where user_id = v_user_id
             and status = p_status
             and (p_from is null or created_at >= p_from)

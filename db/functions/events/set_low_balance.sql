@@ -1,5 +1,5 @@
--- Below which balance the account is told of: null takes the default of the settings, 0 is never. A balance that is below
--- it already is not told: nothing has fallen.
+-- Below which balance the account is told of: null takes the default of the settings, 0 is never, nor is what is not above
+-- the balance that counts as depleted. A balance that is below it already is not told: nothing has fallen.
 -- Locks:  the account row, until commit.
 -- Raises: UC400 invalid_request, UC404 account_not_found, UC409 not_migrated, UC422 amount_too_precise,
 --         amount_too_large, amount_not_positive.

@@ -19,19 +19,22 @@ begin
         perform billing_private.raise_error('job_not_found', format('There is no job %L.', p_name));
     elsif p_due is not null and not v_job.enabled then
         return null;
-    elsif not pg_try_advisory_lock(billing_private.job_lock(p_name)) then
-        return null;
-    elsif exists (
-        select from billing.job_runs
-        where job = p_name and started_at >= p_due and outcome in ('succeeded', 'failed')
-    ) then
-        perform pg_advisory_unlock(billing_private.job_lock(p_name));
+    elsif not pg_try_advisory_xact_lock(billing_private.job_lock(p_name)) then
         return null;
     end if;
+    -- Waits for a run that is ending at this moment, so that what comes after sees how it ended.
     update billing.job_runs
     set outcome = 'interrupted', finished_at = v_now, error = coalesce(error, 'Its session ended.')
     where job = p_name and outcome = 'running';
+    if exists (
+        select from billing.job_runs
+        where job = p_name and started_at >= p_due and outcome in ('succeeded', 'failed')
+    ) then
+        return null;
+    end if;
     insert into billing.job_runs (run_id, job, started_at) values (v_run_id, p_name, v_now);
+    -- The lock of the session, which is had at once beside that of the transaction, comes last: no error leaves it behind.
+    perform pg_advisory_lock(billing_private.job_lock(p_name));
     return billing_private.as_job_run(v_run_id);
 end
 $$;

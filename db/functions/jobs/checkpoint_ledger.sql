@@ -1,9 +1,8 @@
 -- One batch: a range of accounts is verified, entry by entry, sum by sum, and against the checkpoint before; the last batch
 -- writes the checkpoint. What was found is in billing.ledger_findings, and alert_ledger and alert_lot_sums show it: not
--- a failure of the job. A verification that was cut off is begun again.
--- p_after also carries what the batches before counted, and the two hashes over the heads so far.
--- Locks:  none.
--- Raises: UC422 time_lies_ahead, limit_out_of_range.
+-- a failure of the job. Without p_after a verification begins, and another one that is under way ends.
+-- Locks:  how far it has come, until commit; no account.
+-- Raises: UC400 invalid_request (p_after is not where the verification is), UC422 time_lies_ahead, limit_out_of_range.
 create or replace function billing.checkpoint_ledger(
     p_at    timestamptz default null,
     p_limit integer default 100,
@@ -13,19 +12,23 @@ returns billing.job_step
 language plpgsql
 security definer
 set search_path = pg_temp
+-- Compiling a batch takes longer than running it.
+set jit = off
 as $$
 declare
     v_now      timestamptz := billing_private.clock();
-    v_state    jsonb := coalesce(
-        p_after, billing_private.first_range(billing_private.job_time(coalesce(p_at, v_now)))
-    );
-    v_previous uuid := (v_state ->> 'previous')::uuid;
-    v_current  uuid := (v_state ->> 'current')::uuid;
-    v_after    uuid := (v_state ->> 'after')::uuid;
+    v_state    jsonb;
+    v_previous uuid;
+    v_current  uuid;
+    v_after    uuid;
     v_upto     uuid;
     v_sums     record;
 begin
     perform billing_private.check_limit(p_limit);
+    v_state := billing_private.verification_state(billing_private.job_time(coalesce(p_at, v_now)), p_after);
+    v_previous := (v_state ->> 'previous')::uuid;
+    v_current := (v_state ->> 'current')::uuid;
+    v_after := (v_state ->> 'after')::uuid;
     v_upto := coalesce(
         (
             select user_id from billing.credit_accounts where user_id > v_after
@@ -52,9 +55,11 @@ begin
     );
     if v_upto = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
         perform billing_private.write_checkpoint(v_state, v_now);
-        v_state := null;
+        delete from billing_private.verification;
+        return (v_sums.accounts, 0, null, null)::billing.job_step;
     end if;
-    return (v_sums.accounts, 0, null, v_state)::billing.job_step;
+    update billing_private.verification set state = v_state;
+    return (v_sums.accounts, 0, null, jsonb_build_object('current', v_current, 'after', v_upto))::billing.job_step;
 end
 $$;
 

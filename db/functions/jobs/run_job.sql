@@ -9,7 +9,6 @@ as $$
 declare
     v_run    billing.job_run;
     v_step   billing.job_step;
-    v_error  text;
     v_detail text;
 begin
     -- In a transaction block it ends here, before it holds anything.
@@ -23,24 +22,24 @@ begin
         begin
             perform set_config('lock_timeout', '2s', true);
             if v_run.function is null then
-                v_error := 'The worker does this job: python -m scripts.worker --once';
+                v_run := billing.end_job(v_run.run_id, 'The worker does this job: python -m scripts.worker --once');
             else
                 execute format('select * from billing.%I(p_limit => $1, p_after => $2)', v_run.function)
                 into v_step
                 using v_run.batch_size, v_step.next;
+                v_run := billing.note_job(v_run.run_id, v_step.rows, v_step.failures, v_step.error);
+                if v_step.next is null then
+                    v_run := billing.end_job(v_run.run_id);
+                end if;
             end if;
         exception
             -- The one place that catches everything: a run that failed is recorded, whatever the reason.
             when query_canceled or others then
                 get stacked diagnostics v_detail = pg_exception_detail;
-                v_error := concat_ws(' ', sqlerrm, format('(%s)', sqlstate), nullif(v_detail, ''));
+                v_run := billing.end_job(
+                    v_run.run_id, concat_ws(' ', sqlerrm, format('(%s)', sqlstate), nullif(v_detail, ''))
+                );
         end;
-        if v_error is null then
-            v_run := billing.note_job(v_run.run_id, v_step.rows, v_step.failures, v_step.error);
-        end if;
-        if v_error is not null or v_step.next is null then
-            v_run := billing.end_job(v_run.run_id, v_error);
-        end if;
         commit;
     end loop;
     if v_run.outcome = 'failed' then

@@ -5,7 +5,8 @@ create or replace function billing.set_job(
     p_name       text,
     p_enabled    boolean default null,
     p_schedule   text default null,
-    p_batch_size integer default null
+    p_batch_size integer default null,
+    p_late_after interval default null
 )
 returns billing.job
 language plpgsql
@@ -23,11 +24,14 @@ begin
         set since = case when p_enabled and not enabled then v_now else since end,
             enabled = coalesce(p_enabled, enabled),
             schedule = coalesce(p_schedule, schedule),
-            batch_size = coalesce(p_batch_size, batch_size)
+            batch_size = coalesce(p_batch_size, batch_size),
+            late_after = coalesce(p_late_after, late_after)
         where name = p_name;
     exception
         when check_violation then
-            perform billing_private.raise_error('invalid_schedule', format('p_schedule is %L.', p_schedule));
+            perform billing_private.raise_error(
+                'invalid_schedule', format('p_schedule is %L, p_late_after %L.', p_schedule, p_late_after)
+            );
     end;
     if not found then
         perform billing_private.raise_error('job_not_found', format('There is no job %L.', p_name));
@@ -36,6 +40,6 @@ begin
 end
 $$;
 
-comment on function billing.set_job(text, boolean, text, integer) is
-    'Switches a job on or off, or changes when it runs and how much it does at a time.';
-revoke all on function billing.set_job(text, boolean, text, integer) from public;
+comment on function billing.set_job(text, boolean, text, integer, interval) is
+    'Switches a job on or off, or changes when it runs, how much it does at a time, and when it is late.';
+revoke all on function billing.set_job(text, boolean, text, integer, interval) from public;

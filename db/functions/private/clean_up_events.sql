@@ -22,6 +22,7 @@ begin
     ) p;
     delete from billing.billing_events e
     where e.event_id = any (v_ids)
+        and e.created_at >= coalesce((p_after ->> 'created_at')::timestamptz, '-infinity')
         and e.created_at <= v_time
         and e.status in ('delivered', 'kept')
         and exists (

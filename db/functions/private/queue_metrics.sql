@@ -15,7 +15,7 @@ as $$
         union all
         select
             'events', count(*) filter (where status = 'pending'), count(*) filter (where status = 'dead'),
-            min(created_at) filter (where status = 'pending')
+            min(pending_since) filter (where status = 'pending')
         from billing.billing_events
         where status in ('pending', 'dead')
         union all

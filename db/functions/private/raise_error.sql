@@ -121,7 +121,7 @@ begin
             v_hint := 'Hold credits for more than nothing and at most 30 days.';
         when 'invalid_schedule' then
             v_class := '422';
-            v_hint := 'Give five fields of digits, *, commas, slashes and dashes, as in a crontab: ''0 0 1 * *''.';
+            v_hint := 'Give five fields as in a crontab, ''0 0 1 * *'', and more than no time until it is late.';
         when 'invalid_tokens' then
             v_class := '422';
             v_hint := 'Token counts are 0 to 1000000000000, and cached tokens are a part of the prompt tokens.';

@@ -67,11 +67,21 @@ select is(billing.replay_events('kept'), ('pending', 1)::billing.event_count, 'c
 select throws_ok(
     format('select billing.replay_events(%L)', status), 'UC422', 'unknown_status', 'not what is ' || coalesce(status, 'null')
 )
-from unnest(array['pending', 'lost', null]) status;
+from unnest(array['lost', null]) status;
 select throws_ok(
-    $$select billing.replay_events('delivered', p_kind => 'balance.low')$$, 'UC400', 'invalid_request',
-    'delivered ones of everybody: they would be found again and again'
+    format('select billing.replay_events(%L, p_kind => %L)', status, 'balance.low'), 'UC400', 'invalid_request',
+    status || ' ones of everybody: they would be found again and again'
+)
+from unnest(array['pending', 'delivered']) status;
+
+-- A receiver that is back need not be waited for.
+
+select billing.fail_event(a(), event_id, 'gone') from billing.list_due_events() where user_id = a() \g /dev/null
+select is(
+    (select count(*) from billing.list_due_events() where user_id = a()), 0::bigint, 'what failed waits for its pause'
 );
+select is(billing.replay_events('pending', a()), ('pending', 3)::billing.event_count, 'and is tried at once');
+select is((select count(*) from billing.list_due_events() where user_id = a()), 1::bigint, 'in its turn');
 
 -- Five hundred users at a time.
 

@@ -34,6 +34,28 @@ create function next_day() returns text language sql as $$
     select set_config('tap.now', (current_setting('tap.now')::timestamptz + interval '1 day')::text, true)
 $$;
 
+-- A caller says where the verification is, and nothing else.
+
+select throws_ok(
+    format('select billing.checkpoint_ledger(p_after => %L)', p_after), 'UC400', 'invalid_request', 'forged: ' || p_after
+)
+from unnest(array[
+    '{}', '{"current": null, "after": null}',
+    '{"current": "ffffffff-ffff-7fff-bfff-ffffffffffff", "after": "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "previous": "00000000-0000-0000-0000-000000000000", "started_at": "2025-03-10", "findings": 0, "accounts": 0,
+        "entries": 0, "balance": 0, "root_before": "", "root": ""}'
+]) p_after;
+savepoint untouched;
+select billing.open_account(b()), billing.open_account(c()) \g /dev/null
+select next as first from billing.checkpoint_ledger(p_limit => 1) \gset
+select next as second from billing.checkpoint_ledger(p_limit => 1) \gset
+select throws_ok(
+    format('select billing.checkpoint_ledger(null, 1, %L)', :'first'), 'UC400', 'invalid_request',
+    'a verification ends when another one begins'
+);
+select ok((billing.checkpoint_ledger(null, 1, :'second')).next is not null, 'and that one goes on');
+rollback to untouched;
+
 -- Without an account.
 
 select is(run(), '1 steps 0 rows 0', 'an empty ledger verifies');

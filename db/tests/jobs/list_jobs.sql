@@ -2,6 +2,7 @@
 \ir ../setup.psql
 -- Alerts go by now().
 select set_config('tap.now', now()::text, true) \g /dev/null
+update billing.jobs set since = now() - interval '1 hour';
 
 select rows_are(
     'select name, function, enabled from billing.list_jobs()',

@@ -12,6 +12,10 @@ select rows_are(
 select is(job(), '45 4 * * * | 500 | t | 2025-03-01 00:00:00', 'nothing was said, nothing changes');
 select is((billing.set_job('clean_up', p_schedule => '0,30 */2 1-7 * 1')).schedule, '0,30 */2 1-7 * 1', 'a schedule');
 select is((billing.set_job('clean_up', p_batch_size => 7)).batch_size, 7, 'a size');
+select is((billing.set_job('clean_up', p_late_after => '5 days')).late_after, interval '5 days', 'when it is late');
+select throws_ok(
+    'select billing.set_job(''clean_up'', p_late_after => ''0'')', 'UC422', 'invalid_schedule', 'not at once'
+);
 select is((billing.set_job('clean_up', true)).enabled, true, 'on, as it was');
 select is(job(), '0,30 */2 1-7 * 1 | 7 | t | 2025-03-01 00:00:00', 'each by itself');
 select is((billing.set_job('clean_up', false)).enabled, false, 'off');
