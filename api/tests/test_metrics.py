@@ -74,7 +74,7 @@ def test_every_metric_of_the_database_is_told_and_explained(own, db):
     assert told <= found.families.keys()
     assert {found.families[name].documentation for name in told} == {HELP[name] for name in told}
     assert found("billing_database_up") == 1
-    assert found("billing_job_enabled", job="monthly_grants") == 1
+    assert found("billing_job_enabled", job_name="monthly_grants") == 1
     assert found("billing_ledger_credits_5m", type="tier_grant") > 0
 
 

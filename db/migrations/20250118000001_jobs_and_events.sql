@@ -151,6 +151,7 @@ comment on column billing.job_runs.failures is 'How many it could not do; error 
 
 create index job_runs_by_job on billing.job_runs (job, started_at desc);
 create index job_runs_by_time on billing.job_runs (started_at);
+create index job_runs_running on billing.job_runs (job) where outcome = 'running';
 
 -- Events.
 
@@ -370,15 +371,27 @@ cross join lateral (
 ) same
 left join lateral (
     select r.started_at, r.outcome, r.error
-    from billing.job_runs r
-    where r.job = any (same.names) and r.outcome <> 'running' and r.started_at >= j.since
+    from unnest(same.names) n (name)
+    cross join lateral (
+        select started_at, outcome, error
+        from billing.job_runs
+        where job = n.name and outcome <> 'running' and started_at >= j.since
+        order by started_at desc
+        limit 1
+    ) r
     order by r.started_at desc
     limit 1
 ) last on true
 left join lateral (
     select r.started_at
-    from billing.job_runs r
-    where r.job = any (same.names) and r.outcome = 'succeeded'
+    from unnest(same.names) n (name)
+    cross join lateral (
+        select started_at
+        from billing.job_runs
+        where job = n.name and outcome = 'succeeded'
+        order by started_at desc
+        limit 1
+    ) r
     order by r.started_at desc
     limit 1
 ) good on true

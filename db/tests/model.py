@@ -296,6 +296,9 @@ class Account:
     def _refusal(self, amount: Decimal) -> str | None:
         if self.status != "active":
             return f"account_{self.status}"
+        if amount > self.available and self.next_period <= self.now.date() and not self.paused:
+            # What the month owes comes first, whether the job has been there or not.
+            self.catch_up()
         return "insufficient_credits" if amount > self.available else None
 
     # Spending.
@@ -520,6 +523,9 @@ class Account:
         if refusal is None and status == "closed" and self.held > 0:
             refusal = "account_has_holds"
         if refusal is None:
+            if self.status == "closed" and status != "closed":
+                # What a closed account missed is not granted when it is open again.
+                self.next_period = max(self.next_period, self.now.date().replace(day=1))
             self.status = status
             if status == "active":
                 self.catch_up()

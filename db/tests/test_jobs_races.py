@@ -459,7 +459,8 @@ def session(conn: psycopg.Connection, clock: Clock) -> psycopg.Connection:
 def test_what_was_missed_is_caught_up_by_the_rules(session: psycopg.Connection, lifetime: str | None) -> None:
     """Whenever a job runs or does not: each month brings the amount of its highest tier, once, if it lasts until then.
 
-    A month is caught up when a run finds the account active, when it is unfrozen, and when its tier changes.
+    A month is caught up when a run finds the account active, when it is unfrozen, when its tier changes, and when a
+    deduction is more than there is.
     """
     admin = new_admin(session)
     session.execute("update billing.billing_tiers set grant_expires_after = %s::interval", [lifetime])
@@ -520,7 +521,11 @@ class History:
                 if ended and self.status == "active":
                     self.caught_up.add(period)
             case "deduct":
+                query = "select available from billing.get_account(%s)"
+                short = self.session.execute(query, [self.user]).fetchone().available < days + 1
                 self.call(DEDUCT, days + 1)
+                if short and self.status == "active":
+                    self.caught_up.add(period)
             case "freeze" | "unfreeze":
                 self.status = {"freeze": "frozen", "unfreeze": "active"}[step]
                 query = "select billing.set_account_status(%s, %s, %s, 'a history')"

@@ -24,6 +24,7 @@ declare
     v_hold    billing.credit_holds;
     v_result  billing.deduction;
     v_refusal text;
+    v_excess  numeric;
     v_now     timestamptz;
 begin
     perform billing_private.check_amount(p_amount);
@@ -49,10 +50,15 @@ begin
         ));
     end if;
 
-    if v_hold.status <> 'active' then
-        v_refusal := billing_private.spend_refusal(v_account, p_amount);
-    elsif p_amount > v_hold.amount then
-        v_refusal := billing_private.spend_refusal(v_account, p_amount - v_hold.amount);
+    v_excess := case when v_hold.status = 'active' then p_amount - v_hold.amount else p_amount end;
+    if v_excess > 0 then
+        v_refusal := billing_private.spend_refusal(v_account, v_excess);
+    end if;
+    if v_refusal = 'insufficient_credits' then
+        if billing_private.grant_if_due(p_user_id, billing_private.period_of(v_now)) then
+            v_account := billing_private.read_account(p_user_id);
+            v_refusal := billing_private.spend_refusal(v_account, v_excess);
+        end if;
     end if;
     if v_refusal is not null then
         v_account := billing_private.refuse_spend(

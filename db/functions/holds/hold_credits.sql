@@ -53,6 +53,12 @@ begin
     end if;
 
     v_refusal := billing_private.spend_refusal(v_account, p_amount);
+    if v_refusal = 'insufficient_credits' then
+        if billing_private.grant_if_due(p_user_id, billing_private.period_of(v_now)) then
+            v_account := billing_private.read_account(p_user_id);
+            v_refusal := billing_private.spend_refusal(v_account, p_amount);
+        end if;
+    end if;
     if v_refusal is not null then
         v_account := billing_private.refuse_spend(
             v_account, v_now, v_refusal, p_amount, 'hold_credits', p_idempotency_key, null, null, p_description, null

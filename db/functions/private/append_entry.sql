@@ -30,7 +30,10 @@ begin
         p_account.used_total, p_operation, p_idempotency_key, p_reference_type, p_reference_id, p_description,
         p_metadata, p_actor, p_grant_no, p_reversed_entry_no
     );
-    if p_amount > 0 or p_account.balance < p_account.alert_below then
+    -- What ends with the month while the next one's credits are owed is told once these are there, if it is still so.
+    if (p_amount > 0 or p_account.balance < p_account.alert_below)
+        and not (p_type = 'expiry' and billing_private.owes_credits(p_account, p_now))
+    then
         p_account := billing_private.watch_balance(p_account, p_now, p_type);
     end if;
     perform billing_private.save_account(p_account);

@@ -7,14 +7,17 @@ stable
 as $$
 declare
     v_account billing.credit_accounts := billing_private.read_account(p_user_id);
+    v_now     timestamptz := greatest(billing_private.clock(), v_account.updated_at);
     v_refusal text;
 begin
     perform billing_private.check_amount(p_required);
     perform billing_private.check_not_rolled_back(v_account);
-    v_account := billing_private.settled_account(
-        v_account, greatest(billing_private.clock(), v_account.updated_at)
-    );
+    v_account := billing_private.settled_account(v_account, v_now);
     v_refusal := billing_private.spend_refusal(v_account, p_required);
+    if v_refusal = 'insufficient_credits' then
+        v_account := billing_private.with_owed_credits(v_account, v_now);
+        v_refusal := billing_private.spend_refusal(v_account, p_required);
+    end if;
     return (
         v_refusal is null, v_account.balance, v_account.balance - v_account.held, v_account.tier,
         case v_refusal

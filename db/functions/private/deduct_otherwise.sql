@@ -39,6 +39,15 @@ begin
         return billing_private.fail_spend(p_raise, 'amount_too_large', format('The call costs %s.', p_amount));
     end if;
     v_refusal := billing_private.spend_refusal(v_account, p_amount);
+    -- Nobody is refused for credits that the month owes, and that the job has not come to yet.
+    if v_refusal = 'insufficient_credits' then
+        if billing_private.grant_if_due(p_user_id, billing_private.period_of(p_now)) then
+            return billing_private.deduct(
+                p_raise, p_operation, p_user_id, p_amount, p_model, p_prompt_tokens, p_completion_tokens,
+                p_cached_tokens, p_description, p_reference_type, p_reference_id, p_idempotency_key, p_metadata
+            );
+        end if;
+    end if;
     if v_refusal = 'account_closed' and billing_private.is_rolled_back(p_user_id) then
         return billing_private.fail_spend(
             p_raise, 'not_migrated', format('User %s was moved back to the old system.', p_user_id)

@@ -31,10 +31,18 @@ select is(
     billing.check_credits(a(), 10), (true, 10, 10, 'free', 'OK')::billing.credit_check,
     'R25: expired credits do not count, an overdue hold does not either'
 );
+select is(
+    billing.check_credits(a(), 15), (true, 15, 15, 'free', 'OK')::billing.credit_check,
+    'what the month owes, and the job has not come to, counts where it is needed'
+);
+select is((billing.check_credits(a(), 15.000000001)).can_run, false, 'and no more than that');
+-- As if the job had been there, and its credits were spent.
+update billing.credit_accounts set granted_through = '2025-04-01';
 select is((billing.check_credits(a(), 10.000000001)).can_run, false, 'R25: not even for the last fraction');
 
 select billing.open_account(c()) \g /dev/null
 set local tap.now = '2025-05-01 00:00+00';
+update billing.credit_accounts set granted_through = '2025-05-01';
 select is(
     billing.check_credits(c(), 0.01), (false, 0, 0, 'free', '0.01 credits needed, 0.00 available.')::billing.credit_check,
     'R25: what has expired is not spendable, though nothing has swept it yet'

@@ -154,6 +154,7 @@ select billing.deduct_credits(d(), 1) \g /dev/null
 set local tap.now = '2025-03-31 23:59:59.999999+00';
 select is((billing.deduct_credits(d(), 1)).balance_after, 6.00, 'until a lot ends it is spent');
 set local tap.now = '2025-04-01 00:00+00';
+update billing.credit_accounts set granted_through = '2025-04-01' where user_id = d();
 select is(
     billing.deduct_credits(d(), 3.000000001), (false, 6, 0, 3, 3, 'insufficient_credits', false)::billing.deduction,
     'R25: from then on it is not'
