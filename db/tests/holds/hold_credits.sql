@@ -133,6 +133,16 @@ select is(
     (billing.hold_credits(a(), 0.5, '1 month -30 days 1 second')).expires_at, '2026-02-10 12:00:01+00',
     'in February too'
 );
+-- What the month owes can be held, and captured.
+
+set local tap.now = '2025-06-30 23:00+00';
+select billing.open_account(e()) \g /dev/null
+select billing.deduct_credits(e(), 5) \g /dev/null
+set local tap.now = '2025-07-01 00:00+00';
+select hold_id as owed from billing.hold_credits(e(), 5) \gset
+select is((select held from billing.credit_accounts where user_id = e()), 5::numeric, 'a hold is granted what it needs');
+set local tap.now = '2025-08-01 00:00+00';
+select is((billing.capture_hold(e(), :'owed', 4)).balance_after, 1::numeric, 'and so is a capture that comes late');
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 
 select * from finish();

@@ -210,6 +210,30 @@ select lives_ok(
     'the longest texts are fine'
 );
 select lives_ok($$select billing.deduct_credits(a(), 0.1, '', '', '')$$, 'empty ones are texts');
+-- Nobody is refused for credits that the month owes, and that the job has not come to.
+
+set local tap.now = '2025-06-30 23:00+00';
+select billing.open_account(e()) \g /dev/null
+select billing.deduct_credits(e(), 5) \g /dev/null
+select is((billing.deduct_credits(e(), 1)).reason, 'insufficient_credits', 'what is spent is spent');
+set local tap.now = '2025-07-01 00:00+00';
+select rows_are(
+    $$select success, entry_no, amount, balance_after, reason from billing.deduct_credits(e(), 1, p_idempotency_key => 'k')$$,
+    $$values (true, 5::bigint, 1, 4, null::text)$$, 'the next month''s are granted by the first deduction of it'
+);
+select is((billing.deduct_credits(e(), 1, p_idempotency_key => 'k')).replayed, true, 'which is one, however often it is sent');
+select is(
+    billing.deduct_credits(e(), 4.1), (false, 6, 0, 4, 4, 'insufficient_credits', false)::billing.deduction,
+    'and there is no more than they are'
+);
+select is((billing.grant_monthly_credits()).rows > 0, true, 'the job comes later');
+select is(
+    (select count(*) from billing.credit_ledger where user_id = e() and type = 'tier_grant'), 2::bigint,
+    'and grants nothing twice'
+);
+set local tap.now = '2025-08-01 00:00+00';
+update billing.credit_accounts set status = 'frozen' where user_id = e();
+select is((billing.deduct_credits(e(), 1)).reason, 'account_frozen', 'a frozen account is granted nothing by it');
 select is_empty('select * from billing.verify_ledger()', 'all of it verifies');
 
 select * from finish();
