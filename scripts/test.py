@@ -2,8 +2,9 @@
 
     python -m scripts.test [--postgres 15|18] [-- options of pytest]
 
-The two servers are tested at the same time: the tests mostly wait for one session, and the machine has more cores. The
-output of the second is shown when the first is done. Exit code 1 if any part failed.
+What does not depend on the server's version is marked `once`, and runs on the last one. The two servers are tested at
+the same time: the tests mostly wait for one session, and the machine has more cores. The output of the second is shown
+when the first is done. Exit code 1 if any part failed.
 """
 
 import argparse
@@ -54,7 +55,8 @@ def test(versions: list[int], options: list[str]) -> list[Part]:
         for version, output in zip(versions, outputs, strict=False):
             # A cache of its own: both would write the same one.
             cache = f"cache_dir=.pytest_cache/{version}"
-            command = ["pytest", f"--postgres={version}", "-o", cache, *options]
+            once = ["-m", "not once"] if version != versions[-1] else []
+            command = ["pytest", f"--postgres={version}", "-o", cache, *once, *options]
             running.append(Running(f"PostgreSQL {version}", command, output))
         parts = [each.wait() for each in running]
         kept.seek(0)

@@ -174,6 +174,7 @@ HELD = "alter table billing.credit_accounts add constraint account_held_within_b
 NO_HELD = "alter table billing.credit_accounts drop constraint account_held_within_balance"
 NO_RUN = "delete from billing.job_runs where job = 'clean_up'"
 DEAD = f"""
+update billing.jobs set enabled = true, since = now() where name = 'deliver_events';
 insert into billing.billing_events (user_id, event_id, event_no, kind, payload, status, created_at)
 values ('{USER}', gen_random_uuid(), 999, 'balance.low', '{{}}', 'dead', now())
 """
@@ -367,13 +368,6 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
         WARNING,
         "make worker",
     ),
-    "event dead": (
-        DEAD,
-        "delete from billing.billing_events where event_no = 999",
-        "alerts",
-        FAILED,
-        "docs/RUNBOOK.md#undelivered_events",
-    ),
     "entry changed": (TAMPER.format("-"), TAMPER.format("+"), "accounts", FAILED, "docs/RUNBOOK.md#entry_changed"),
     "checkpoint changed": (
         CHECKPOINT.format("+"),
@@ -395,6 +389,17 @@ def test_a_fault_makes_its_check_fail_and_no_other(installation: Database, fault
     assert {(line.check, line.status) for line in found} == {(check, status)}, found
     assert all(line.remedy and remedy in line.remedy for line in found), found
     assert bad(lines(installation.url, names={check})) == []
+
+
+def test_an_event_that_was_given_up_is_told(installation: Database) -> None:
+    """While delivery is on; off, nobody waits for it."""
+    with installation.connect() as conn:
+        conn.execute(DEAD)
+        (line,) = bad(lines(installation.url, names={"alerts"}))
+        assert "docs/RUNBOOK.md#undelivered_events" in (line.remedy or "")
+        conn.execute("update billing.jobs set enabled = false where name = 'deliver_events'")
+        assert bad(lines(installation.url, names={"alerts"})) == []
+        conn.execute("delete from billing.billing_events where event_no = 999")
 
 
 def test_a_wrong_search_path_is_told_with_the_right_one(installation: Database) -> None:

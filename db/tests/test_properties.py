@@ -39,7 +39,7 @@ COMMON: dict[str, Any] = {
     "print_blob": True,
     "suppress_health_check": list(HealthCheck),
 }
-settings.register_profile("quick", max_examples=100, stateful_step_count=30, **COMMON)
+settings.register_profile("quick", max_examples=80, stateful_step_count=30, **COMMON)
 settings.register_profile("thorough", max_examples=1500, stateful_step_count=60, **COMMON)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=[Phase.explicit, Phase.generate])
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
