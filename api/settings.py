@@ -209,6 +209,7 @@ def not_url(text: str | None) -> bool:
         return False
     try:
         parts = urlsplit(text)
+        known = parts.port  # raises for one that is none
     except ValueError:  # such as http://[
         return True
-    return parts.scheme not in ("http", "https") or not parts.hostname
+    return parts.scheme not in ("http", "https") or not parts.hostname or known == 0

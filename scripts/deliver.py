@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 import requests
 from standardwebhooks import Webhook
+from urllib3.exceptions import HTTPError
 
 from api import API, json
 from api.database import Row, call, call_all
@@ -66,10 +67,10 @@ class Receiver:
         except requests.RequestException as error:
             return Answer(f"No answer: {self.reason(error)}")
         with response:
-            text = beginning(response)
             if 200 <= response.status_code < 300:
-                return Answer()
-            return Answer(self.refusal(response, text), retry_after(response.status_code, response.headers))
+                return Answer()  # what it is answered with does not matter, and may never end
+            refusal = self.refusal(response, beginning(response))
+            return Answer(refusal, retry_after(response.status_code, response.headers))
 
     def refusal(self, response: requests.Response, text: str) -> str:
         """The status and the first characters of the answer, whatever the receiver has put there."""
@@ -98,10 +99,10 @@ class Receiver:
 
 
 def beginning(response: requests.Response) -> str:
-    """The first bytes of an answer's body; what can't be read of it says nothing."""
+    """What has come of an answer's body; one that can't be read, or trickles, says nothing more."""
     try:
-        return next(response.iter_content(READ), b"").decode(errors="replace")
-    except requests.RequestException:
+        return response.raw.read1(READ, decode_content=True).decode(errors="replace")
+    except (HTTPError, OSError):
         return ""
 
 

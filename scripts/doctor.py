@@ -26,7 +26,7 @@ import stripe
 from croniter import croniter
 from croniter.croniter import CroniterError
 
-from api.settings import ConfigurationError, Settings
+from api.settings import ConfigurationError, Settings, not_url
 from api.stripe_client import make_client
 from scripts import config
 from scripts.examination import FAILED, OK, RUNBOOK, SKIPPED, WARNING, Check, Doctor, Result, some
@@ -524,6 +524,11 @@ def check_receiver(doctor: Doctor) -> Iterator[Result]:
     if not url:
         if not enabled:
             yield Result(SKIPPED, "deliver_events is off, and EVENT_WEBHOOK_URL is not in this environment")
+        return
+    if not_url(url):
+        yield Result(
+            FAILED, "EVENT_WEBHOOK_URL is no URL", "export EVENT_WEBHOOK_URL=https://app.example.com/billing-events"
+        )
         return
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
