@@ -35,7 +35,7 @@ from db.tests.model import (
     next_month,
 )
 from db.tests.sessions import findings, new_admin
-from db.tests.test_properties import LIFETIMES, PROFILE, instant, parsed
+from db.tests.test_properties import LIFETIMES, PROFILE, in_utc, instant, parsed
 
 SETTINGS = settings(
     PROFILE,
@@ -278,7 +278,7 @@ class Mover(RuleBasedStateMachine):
         if isinstance(row, str) or isinstance(expected, str):
             assert row == expected
             return
-        told = row._asdict()
+        told = in_utc(row._asdict())
         assert {key: told[key] for key in expected if key in told} == {
             key: value for key, value in expected.items() if key in told
         }

@@ -164,6 +164,11 @@ def instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def in_utc(row: dict[str, Any]) -> dict[str, Any]:
+    """Python takes a time in the hour that a zone has twice for unequal to any time of another zone."""
+    return {key: value.astimezone(UTC) if isinstance(value, datetime) else value for key, value in row.items()}
+
+
 class Ledger(RuleBasedStateMachine):
     """One history of one user; the class holds the session that all of them use."""
 
@@ -272,7 +277,7 @@ class Ledger(RuleBasedStateMachine):
             named["reason"] = "a property"
         query = "select * from billing.{}({})".format(name, ", ".join(f"p_{key} => %({key})s" for key in named))
         try:
-            return self.session.execute(query, named).fetchall()
+            return [in_utc(row) for row in self.session.execute(query, named)]
         except psycopg.Error as error:
             if (error.sqlstate or "").startswith("UC"):
                 return error.diag.message_primary
