@@ -222,4 +222,5 @@ SETTINGS = {
     "low_balance": Decimal("1"),
     "depleted_balance": Decimal("0.01"),
     "retention": "90 days",
+    "approval_lifetime": "7 days",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import stripe
 from apiflask import APIFlask, HTTPError
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -28,7 +28,10 @@ REASONS = {
     "not_an_admin": (403, "This needs the role admin. The attempt was logged."),
     "not_a_super_admin": (403, "This needs the role super_admin. The attempt was logged."),
     "admin_limit_exceeded": (403, "This is above what the admin's role may move. The attempt was logged."),
-    "approval_required": (403, "This amount needs a second admin's approval. The attempt was logged."),
+    "approval_required": (403, "This needs a second admin's approval. The attempt was logged."),
+    "own_request": (403, "Another admin decides: neither who asked, nor whose account it is. The attempt was logged."),
+    "own_account": (403, "It is the admin's own account: another admin does this. The attempt was logged."),
+    "not_your_request": (403, "Only who asked can take a request back. The attempt was logged."),
     "last_super_admin": (409, "The last super admin keeps the role: make somebody else one first."),
     "dispute_open": (409, "No admin has frozen the account: it stays frozen until its disputes are decided."),
     "refund_not_allowed": (403, "The admin's role may not give refunds. The attempt was logged."),
@@ -39,6 +42,9 @@ REASONS = {
 
 # Whoever gets these has no right to the account: nothing of it is told.
 STRANGERS = ("not_an_admin", "not_a_super_admin")
+
+# Below these are pages for people; everything else is for programs.
+PAGES = ("/admin", "/billing")
 
 # SQLSTATEs that are neither ours nor a mistake in our code, by their first characters; the longest one counts.
 STATES = {
@@ -66,6 +72,7 @@ HTTP_CODES = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    422: "invalid_request",
 }
 
 
@@ -92,6 +99,16 @@ class Problem(Exception):
             "detail": detail,
             "hint": hint,
         } | members
+
+
+def code_of(status: int) -> str:
+    """What an error is called of which no more is known than its status."""
+    return HTTP_CODES.get(status) or HTTPStatus(status).name.lower()
+
+
+def is_page() -> bool:
+    """Whether the request is for a page, which a browser shows."""
+    return request.path.startswith(tuple(f"{each}/" for each in PAGES)) or request.path in PAGES
 
 
 def answer(row: Row) -> ResponseReturnValue:
@@ -155,6 +172,14 @@ def stripe_problem(error: stripe.StripeError) -> Problem:
     return stripe_unavailable()
 
 
+def logged_stripe_problem(error: stripe.StripeError) -> Problem:
+    """The same, with what Stripe said in the log."""
+    problem = stripe_problem(error)
+    level = ERROR if is_misconfigured(error) else WARNING
+    current_app.logger.log(level, "%s: %s", problem, stripe_message(error))
+    return problem
+
+
 def stripe_refusal(message: str | None, *, declined: bool = False) -> Problem:
     """Of what Stripe refuses for good, with its words."""
     status, code = (402, "payment_declined") if declined else (409, "stripe_refused")
@@ -179,13 +204,15 @@ def payments_misconfigured() -> Problem:
 
 
 def init_errors(app: APIFlask) -> None:
-    """Answer every error with a problem document."""
+    """Answer every error with a problem document, or with a page where the browser asked for one."""
     # The status that SQL gives the same code.
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
 
     @app.errorhandler(Problem)
     def known(problem: Problem) -> Response:
         g.code = problem.document["code"]
+        if is_page():
+            return current_app.make_response(app.extensions["problem_page"](problem))
         members = {name: value for name, value in problem.document.items() if value is not None}
         document = dumps(members | {"request_id": g.request_id})
         return Response(document, problem.status, problem.headers, mimetype="application/problem+json")
@@ -198,7 +225,7 @@ def init_errors(app: APIFlask) -> None:
     def http(error: HTTPException) -> ResponseReturnValue:
         if error.code is None or error.code < 400:
             return error  # a redirect
-        code = HTTP_CODES.get(error.code) or HTTPStatus(error.code).name.lower()
+        code = code_of(error.code)
         headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
         return known(Problem(error.code, code, error.description, headers=headers))
 
@@ -221,10 +248,7 @@ def init_errors(app: APIFlask) -> None:
 
     @app.errorhandler(stripe.StripeError)
     def of_stripe(error: stripe.StripeError) -> Response:
-        problem = stripe_problem(error)
-        level = ERROR if is_misconfigured(error) else WARNING
-        current_app.logger.log(level, "%s: %s", problem, stripe_message(error))
-        return known(problem)
+        return known(logged_stripe_problem(error))
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Response:

@@ -45,7 +45,7 @@ COLUMNS = {
     "packages": ("amount", "price_cents"),
     "settings": (
         *("reversal_grace", "min_purchase", "max_purchase"),
-        *("low_balance", "depleted_balance", "retention"),
+        *("low_balance", "depleted_balance", "retention", "approval_lifetime"),
     ),
 }
 WITH_CENTS = {"monthly_credits", "rollover_cap", *COLUMNS["model_prices"][:3]}

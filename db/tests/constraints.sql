@@ -50,6 +50,11 @@ select billing.reverse_entry(
     '00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 2, 'r', 'k'
 ) \g /dev/null
 
+select billing.request_approval(
+    '00000000-0000-0000-0000-0000000000ad', '00000000-0000-0000-0000-00000000000a', 'adjust_credits', 'r', 1,
+    p_idempotency_key => 'k'
+) \g /dev/null
+
 set local role billing_owner;
 
 -- Accounts.
@@ -228,6 +233,15 @@ select throws_ok(
     '23505', null, 'a key of a user''s holds is there once'
 );
 
+-- What the application calls a user.
+
+select billing.set_user_reference('00000000-0000-0000-0000-00000000000a', 'ann@example.com') \g /dev/null
+select pg_temp.refuses(name, format('update billing.user_references set reference = %L', value), value)
+from (values
+    ('reference_given', ''), ('reference_given', E'\n'), ('reference_without_blanks_around', ' ann'),
+    ('reference_without_blanks_around', 'ann '), ('short_text_bounded', repeat('x', 201))
+) c (name, value);
+
 -- Roles, limits and the admin log.
 
 select pg_temp.refuses(name, statement, substr(statement, strpos(statement, ' set ') + 5))
@@ -309,6 +323,8 @@ from (values
     ('price_model_given', 'update billing.model_prices set model = '' '' where model = ''o3'''),
     ('settings_one_row', 'update billing.billing_settings set name = ''another'''),
     ('settings_grace_positive', 'update billing.billing_settings set reversal_grace = interval ''0'''),
+    ('settings_approval_lifetime_positive', 'update billing.billing_settings set approval_lifetime = interval ''0'''),
+    ('settings_approval_lifetime_positive', 'update billing.billing_settings set approval_lifetime = interval ''-1 s'''),
     (
         'settings_retention_long_enough',
         'update billing.billing_settings set retention = interval ''30 days 23:59:59'''
@@ -669,6 +685,115 @@ select pg_temp.refuses(
     'a checkpoint''s hash'
 )
 from (values ('''\x00''', 'sha256('''')'), ('sha256('''')', '''\x00''')) c (root, hash);
+
+-- Requests for an approval. A decision that is whole, of which one part is wrong.
+
+create function pg_temp.decided(p_status text, p_by uuid, p_rest text default '') returns text language sql as $$
+    select format(
+        'status = %L, decided_by = %L, decided_at = requested_at + interval ''1 hour'', action_id = %s, '
+            || 'decision_reason = ''d'' %s',
+        p_status, p_by, case p_status when 'approved' then 'gen_random_uuid()' else 'null' end, p_rest
+    )
+$$;
+create function pg_temp.decider() returns uuid language sql as $$select '00000000-0000-0000-0000-0000000000cf'::uuid$$;
+create function pg_temp.asker() returns uuid language sql as $$select '00000000-0000-0000-0000-0000000000ad'::uuid$$;
+create function pg_temp.subject() returns uuid language sql as $$select '00000000-0000-0000-0000-00000000000a'::uuid$$;
+select pg_temp.refuses(name, 'update billing.approval_requests set ' || assignment, assignment)
+from (values
+    ('approval_action_known', 'action = ''set_account_status'''),
+    ('approval_action_known', 'action = ''admin_release_hold'''),
+    ('approval_amount_exact', 'amount = 0.0000000001'), ('approval_amount_exact', 'amount = ''NaN'''),
+    ('approval_amount_exact', 'amount = ''infinity'''), ('approval_amount_exact', 'amount = ''-infinity'''),
+    ('approval_amount_exact', 'amount = -1000000000000000.1'), ('approval_amount_exact', 'amount = 1000000000000000.1'),
+    ('approval_reason_given', 'reason = '''''), ('approval_reason_given', 'reason = E'' \n'''),
+    ('approval_ends_after_it_begins', 'open_until = requested_at'),
+    ('approval_status_known', pg_temp.decided('expired', pg_temp.decider())),
+    ('approval_of_tier_names_both', 'tier = ''free'''), ('approval_of_tier_names_both', 'from_tier = ''free'''),
+    ('approval_decided_when_not_open', 'status = ''declined'', decision_reason = ''d'''),
+    ('approval_decided_when_not_open', 'decided_by = gen_random_uuid()'),
+    ('approval_decided_when_not_open', 'decided_at = requested_at'),
+    ('approval_decided_when_not_open', pg_temp.decided('declined', null)),
+    ('approval_decided_when_not_open', pg_temp.decided('declined', pg_temp.decider(), ', decided_at = null')),
+    ('approval_decided_in_time', pg_temp.decided('approved', pg_temp.decider(), ', decided_at = open_until')),
+    ('approval_by_another_admin', pg_temp.decided('approved', pg_temp.asker())),
+    ('approval_by_another_admin', pg_temp.decided('approved', pg_temp.subject())),
+    ('approval_withdrawn_by_requester', pg_temp.decided('withdrawn', pg_temp.decider())),
+    ('approval_decision_has_reason', pg_temp.decided('approved', pg_temp.decider(), ', decision_reason = null')),
+    ('approval_decision_has_reason', pg_temp.decided('declined', pg_temp.decider(), ', decision_reason = '' ''')),
+    ('approved_action_is_logged', pg_temp.decided('approved', pg_temp.decider(), ', action_id = null')),
+    ('approved_action_is_logged', pg_temp.decided('declined', pg_temp.decider(), ', action_id = gen_random_uuid()')),
+    ('approved_action_is_logged', 'action_id = gen_random_uuid()')
+) c (name, statement)
+cross join lateral (
+    -- An UPDATE sets a column once: what comes last counts.
+    select string_agg(part, ', ' order by n) as assignment
+    from (
+        select distinct on (split_part(part, ' = ', 1)) part, n
+        from regexp_split_to_table(statement, ',\s+(?=[a-z_]+ = )') with ordinality s (part, n)
+        order by split_part(part, ' = ', 1), n desc
+    ) parts
+) a;
+select throws_ok(
+    $$
+    insert into billing.approval_requests
+    select gen_random_uuid(), user_id, action, amount, expires_at, entry_no, tier, from_tier, stripe_refund,
+        payment_intent_id, grant_credits, owe_spent, reason, idempotency_key, requested_by, requested_at, open_until
+    from billing.approval_requests
+    $$,
+    '23505', null, 'an admin''s key is there once for a user'
+);
+select lives_ok(
+    format('update billing.approval_requests set %s', pg_temp.decided('approved', pg_temp.decider())),
+    'another admin approves'
+);
+select lives_ok(
+    $$
+    update billing.approval_requests
+    set status = 'withdrawn', decided_by = requested_by, decided_at = open_until + interval '1 day', action_id = null,
+        decision_reason = null
+    $$,
+    'who asked withdraws, without a reason'
+);
+
+-- Bulk grants.
+
+insert into billing.bulk_grants values ('00000000-0000-0000-0000-0000000000b0', 'b', 'r', gen_random_uuid(), now());
+insert into billing.bulk_grant_rows (bulk_id, user_id, row_no, amount, reason)
+values ('00000000-0000-0000-0000-0000000000b0', '00000000-0000-0000-0000-00000000000a', 1, 1, 'r');
+select pg_temp.refuses(name, 'update billing.bulk_grants set ' || assignment, assignment)
+from (values
+    ('bulk_name_given', 'name = '''''), ('bulk_name_given', 'name = repeat(''x'', 201)'),
+    ('bulk_name_without_needless_blanks', 'name = ''b '''), ('bulk_name_without_needless_blanks', 'name = ''a  b'''),
+    ('bulk_reason_given', 'reason = '' '''), ('bulk_reason_given', 'reason = repeat(''x'', 2001)')
+) c (name, assignment);
+select pg_temp.refuses(name, 'update billing.bulk_grant_rows set ' || assignment, assignment)
+from (values
+    ('bulk_row_number_positive', 'row_no = 0'),
+    ('bulk_row_amount_exact', 'amount = 0'), ('bulk_row_amount_exact', 'amount = -1'),
+    ('bulk_row_amount_exact', 'amount = ''NaN'''), ('bulk_row_amount_exact', 'amount = ''infinity'''),
+    ('bulk_row_amount_exact', 'amount = 0.0000000001'), ('bulk_row_amount_exact', 'amount = 1000000000000.1'),
+    ('bulk_row_reason_given', 'reason = '' '''), ('bulk_row_expiry_finite', 'expires_at = ''infinity'''),
+    ('bulk_row_outcome_known', 'outcome = ''lost'', decided_at = now(), decided_by = gen_random_uuid()'),
+    ('bulk_row_granted_by_an_entry', 'outcome = ''granted'', decided_at = now(), decided_by = gen_random_uuid()'),
+    ('bulk_row_granted_by_an_entry', 'entry_no = 1'),
+    (
+        'bulk_row_granted_by_an_entry',
+        'outcome = ''granted'', entry_no = 1, decided_at = now(), decided_by = gen_random_uuid()'
+    ),
+    ('bulk_row_refused_for_a_reason', 'outcome = ''refused'', decided_at = now(), decided_by = gen_random_uuid()'),
+    ('bulk_row_refused_for_a_reason', 'refusal = ''withdrawn'''),
+    ('bulk_row_decided_when_not_pending', 'decided_at = now(), decided_by = gen_random_uuid()'),
+    ('bulk_row_decided_when_not_pending', 'outcome = ''refused'', refusal = ''withdrawn'', decided_at = now()'),
+    ('bulk_row_decided_when_not_pending', 'outcome = ''refused'', refusal = ''withdrawn''')
+) c (name, assignment);
+select throws_ok(
+    $$insert into billing.bulk_grants values (gen_random_uuid(), 'B', 'r', gen_random_uuid(), now())$$, '23505', null,
+    'a name is there once, however it is written'
+);
+select throws_ok(
+    $$insert into billing.bulk_grant_rows select * from billing.bulk_grant_rows$$, '23505', null,
+    'a user is there once in a bulk grant'
+);
 
 select is_empty(
     $$

@@ -100,10 +100,10 @@ select results_eq(
     order by 1
     $$,
     $$
-    values ('balance_at', 'numeric'), ('get_config', 'jsonb'), ('get_user_role', 'text'),
-        ('record_stripe_object', 'boolean')
+    values ('balance_at', 'numeric'), ('get_config', 'jsonb'), ('get_user_reference', 'text'), ('get_user_role', 'text'),
+        ('read_config', 'jsonb'), ('record_stripe_object', 'boolean')
     $$,
-    'a public function returns a named composite type; four return one value'
+    'a public function returns a named composite type; six return one value'
 );
 select results_eq(
     $$select name::text collate "default" from routines where schema = 'billing' and prorettype = 'trigger'::regtype$$,

@@ -11,7 +11,7 @@ grant execute on function billing_private.current_user_id() to tap_user;
 grant select on billing.credit_accounts, billing.credit_ledger, billing.credit_grants, billing.credit_burns,
     billing.credit_holds, billing.user_roles, billing.admin_actions_log, billing.credit_purchases,
     billing.billing_payments, billing.credit_refunds, billing.billing_subscriptions, billing.billing_auto_top_ups,
-    billing.user_migrations
+    billing.user_migrations, billing.user_references, billing.approval_requests
     to tap_user;
 grant select (user_id, event_id, event_no, kind, payload, created_at) on billing.billing_events to tap_user;
 
@@ -74,6 +74,8 @@ select bag_eq(
         ('billing.stripe_calls', 'select'), ('billing.stripe_events', 'select'), ('billing.user_migrations', 'select'),
         ('billing.billing_events', 'select'), ('billing.credit_refunds', 'select'), ('billing.jobs', 'select'),
         ('billing.job_runs', 'select'), ('billing.ledger_checkpoints', 'select'), ('billing.ledger_findings', 'select'),
+        ('billing.bulk_grants', 'select'), ('billing.bulk_grant_rows', 'select'),
+        ('billing.approval_requests', 'select'),
         ('billing.alert_admin_activity', 'select'), ('billing.alert_failed_deductions', 'select'),
         ('billing.alert_jobs', 'select'), ('billing.alert_ledger', 'select'), ('billing.alert_lot_sums', 'select'),
         ('billing.alert_negative_balances', 'select'), ('billing.alert_stuck_refunds', 'select'),
@@ -165,10 +167,16 @@ from unnest(array[
     'request_customer', 'request_refund', 'request_subscription_change', 'request_sync', 'request_top_up',
     'reverse_entry', 'set_account_status', 'set_auto_top_up', 'set_user_role', 'usage_by', 'verify_account',
     'verify_ledger',
+    'admin_release_hold', 'approve_request', 'decline_request', 'get_admin', 'get_approval', 'list_admins',
+    'list_approvals', 'preview_action', 'request_approval', 'withdraw_request',
+    'begin_bulk_grant', 'get_bulk_grant', 'list_bulk_grants', 'list_bulk_rows', 'plan_bulk_grant', 'retry_bulk_grant',
+    'run_bulk_grant', 'stop_bulk_grant',
     'begin_job', 'checkpoint_ledger', 'claim_event', 'clean_up', 'discard_events', 'end_job', 'expire_credits', 'fail_event',
     'finish_event', 'get_notifications', 'grant_monthly_credits', 'list_alerts', 'list_checkpoints', 'list_due_events',
     'list_events', 'list_events_by_status', 'list_job_runs', 'list_jobs', 'list_metrics', 'note_job', 'record_job_run', 'release_expired_holds',
-    'replay_events', 'retry_stripe_events', 'run_job', 'schedule_jobs', 'set_low_balance'
+    'replay_events', 'retry_stripe_events', 'run_job', 'schedule_jobs', 'set_low_balance',
+    'balance_history', 'change_config', 'forecast', 'get_user_reference', 'read_config', 'search_accounts',
+    'set_user_reference'
 ]) name;
 
 select bag_eq(
@@ -224,6 +232,7 @@ select buys(a(), 10, 'pi_a') \g /dev/null
 select buys(b(), 10, 'pi_b') \g /dev/null
 select billing.hold_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
 select billing.deduct_credits('00000000-0000-0000-0000-00000000000b', 1) \g /dev/null
+select billing.request_approval('00000000-0000-0000-0000-0000000000ad', a(), 'adjust_credits', 'r', 1) \g /dev/null
 -- Settles, so that there are burns.
 select billing.grant_credits('00000000-0000-0000-0000-00000000000b', 1, 'promotion') \g /dev/null
 
@@ -236,7 +245,7 @@ from unnest(array[
     'billing_packages', 'billing_customers', 'credit_purchases', 'billing_payments', 'credit_refunds',
     'billing_disputes', 'account_freezes', 'billing_subscriptions', 'billing_checkouts', 'billing_auto_top_ups',
     'stripe_events', 'stripe_calls', 'user_migrations', 'tier_prices', 'jobs', 'job_runs', 'billing_events',
-    'ledger_checkpoints', 'ledger_heads', 'ledger_findings', 'alert_failed_deductions', 'alert_jobs'
+    'approval_requests', 'bulk_grants', 'bulk_grant_rows', 'ledger_checkpoints', 'ledger_heads', 'ledger_findings', 'alert_failed_deductions', 'alert_jobs', 'user_references'
 ]) name;
 select throws_ok(
     'select from legacy_billing.' || name, '42501', 'permission denied for schema legacy_billing',
@@ -304,6 +313,16 @@ from unnest(array[
 ]) call;
 select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1))
 from unnest(array[
+    $$plan_bulk_grant('00000000-0000-0000-0000-0000000000ad', 'b', '[{"user_id": "00000000-0000-0000-0000-00000000000a", "amount": 1}]')$$,
+    $$begin_bulk_grant('00000000-0000-0000-0000-0000000000ad', 'b', '[{"user_id": "00000000-0000-0000-0000-00000000000a", "amount": 1}]', 'r')$$,
+    'list_bulk_grants()', 'list_bulk_rows((select bulk_id from billing.list_bulk_grants()))',
+    'get_bulk_grant((select bulk_id from billing.list_bulk_grants()))',
+    $$run_bulk_grant('00000000-0000-0000-0000-0000000000ad', (select bulk_id from billing.list_bulk_grants()))$$,
+    $$retry_bulk_grant('00000000-0000-0000-0000-0000000000ad', (select bulk_id from billing.list_bulk_grants()), 'r')$$,
+    $$stop_bulk_grant('00000000-0000-0000-0000-0000000000ad', (select bulk_id from billing.list_bulk_grants()), 'r')$$
+]) call;
+select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1))
+from unnest(array[
     $$set_low_balance('00000000-0000-0000-0000-00000000000a', 5)$$,
     $$get_notifications('00000000-0000-0000-0000-00000000000a')$$,
     $$list_events('00000000-0000-0000-0000-00000000000a')$$, 'list_due_events()', 'list_events_by_status()',
@@ -319,6 +338,17 @@ from unnest(array[
     $$begin_job('clean_up')$$, 'note_job(gen_random_uuid(), 1)',
     'end_job((select run_id from billing.list_job_runs(''clean_up'')))', $$record_job_run('stripe_calls', now(), 1)$$,
     'list_alerts()', 'list_metrics()'
+]) call;
+select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_part(call, '(', 1))
+from unnest(array[
+    $$set_user_reference('00000000-0000-0000-0000-00000000000a', 'ann@example.com')$$,
+    $$set_user_reference('00000000-0000-0000-0000-00000000000b', 'bob@example.com')$$,
+    $$get_user_reference('00000000-0000-0000-0000-00000000000a')$$, 'search_accounts(''ann'')',
+    $$forecast('00000000-0000-0000-0000-00000000000a')$$,
+    $$balance_history('00000000-0000-0000-0000-00000000000a', now() - interval '1 day', now())$$,
+    $$read_config('00000000-0000-0000-0000-0000000000ad')$$,
+    $$change_config('00000000-0000-0000-0000-0000000000ad', 'packages', '20', null,
+        '{"amount": 20, "price_cents": 2000}', 'r')$$
 ]) call;
 -- In both systems: a lives in this one, ee in the old one.
 select lives_ok(
@@ -427,7 +457,7 @@ select results_eq(
 from unnest(array[
     'credit_accounts', 'credit_ledger', 'credit_grants', 'credit_holds', 'credit_burns', 'credit_purchases',
     'billing_payments', 'credit_refunds', 'billing_subscriptions', 'billing_auto_top_ups', 'user_migrations',
-    'billing_events'
+    'billing_events', 'user_references'
 ]) name;
 select throws_ok(
     'select status from billing.billing_events', '42501', 'permission denied for table billing_events',
@@ -435,6 +465,7 @@ select throws_ok(
 );
 select is_empty('select user_id from billing.user_roles', 'and no role of somebody else');
 select is_empty('select target_user_id from billing.admin_actions_log', 'the admin log shows a user nothing');
+select is_empty('select user_id from billing.approval_requests', 'nor do requests for approvals, of their own account');
 set local request.jwt.claims to '{"sub": "00000000-0000-0000-0000-0000000000ad"}';
 select results_eq('select role from billing.user_roles', $$values ('super_admin')$$, 'a user sees their own role');
 set local request.jwt.claims to '';
@@ -481,6 +512,7 @@ select isnt_empty('select action_id from billing.admin_actions_log', 'billing_mo
 select isnt_empty(
     'select from billing.user_migrations where status = ''migrated''', 'billing_monitor really sees a migration'
 );
+select isnt_empty('select approval_id from billing.approval_requests', 'billing_monitor really sees a request');
 select throws_ok(
     'select from billing.credit_holds', '42501', 'permission denied for table credit_holds',
     'billing_monitor does not read holds'
@@ -494,7 +526,7 @@ select throws_ok(
     'permission denied for table ' || split_part(column_name, '.', 1), 'billing_monitor does not read ' || column_name
 )
 from unnest(array[
-    'stripe_events.payload', 'stripe_calls.request', 'credit_purchases.user_id', 'credit_refunds.reason',
+    'stripe_events.payload', 'stripe_calls.request', 'user_references.reference', 'credit_purchases.user_id', 'credit_refunds.reason',
     'credit_refunds.requested_by', 'credit_refunds.idempotency_key', 'billing_events.payload', 'ledger_heads.entry_no'
 ]) column_name;
 select results_eq(

@@ -15,6 +15,9 @@ from scripts import config
 from scripts.pytest_billing import Database
 from scripts.servers import ROOT
 
+# A command, or a tool: it does not depend on the version of PostgreSQL.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -4,8 +4,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import psycopg
+import pytest
 
 from scripts.demo import DAYS, IDENTITIES, OLD_USERS, USERS, seed
+
+# A command, or a tool: it does not depend on the version of PostgreSQL.
+pytestmark = pytest.mark.once
 
 
 def test_the_demo_verifies_and_has_something_of_everything(conn: psycopg.Connection) -> None:
@@ -13,12 +17,16 @@ def test_the_demo_verifies_and_has_something_of_everything(conn: psycopg.Connect
     assert conn.execute("select * from billing.verify_ledger()").fetchall() == []
     assert conn.execute("select count(*) from billing.credit_accounts").fetchone() == (len(USERS),)
     types = {row.type for row in conn.execute("select distinct type from billing.credit_ledger")}
-    assert {"usage", "tier_grant", "adjustment", "reversal", "expiry"} <= types
+    assert {"usage", "tier_grant", "adjustment", "refund", "reversal", "expiry"} <= types
     outcomes = {row.outcome for row in conn.execute("select distinct outcome from billing.admin_actions_log")}
     assert outcomes == {"done", "admin_limit_exceeded"}
     refused = conn.execute("select count(*) from billing.credit_ledger where type = 'usage' and amount = 0").fetchone()
     assert refused == (2,)
-    assert conn.execute("select count(*) from billing.credit_holds where status = 'active'").fetchone() == (1,)
+    assert conn.execute("select count(*) from billing.credit_holds where status = 'active'").fetchone() == (2,)
+    found = conn.execute("select reference from billing.search_accounts(p_query => 'grace@example.com')").fetchall()
+    assert found == [("grace@example.com",)]
+    requests = {row.status for row in conn.execute("select status from billing.list_approvals()")}
+    assert requests == {"open", "approved", "declined"}
     roles = {str(row.user_id): row.role for row in conn.execute("select user_id, role from billing.user_roles")}
     assert roles == {str(IDENTITIES["admin"]): "admin", str(IDENTITIES["super_admin"]): "super_admin"}
 

@@ -34,6 +34,9 @@ from scripts.pytest_billing import Clock, Database
 from scripts.servers import ROOT, free_port
 from scripts.testserver import TestServer
 
+# A command, or a tool: it does not depend on the version of PostgreSQL.
+pytestmark = pytest.mark.once
+
 SCRIPT = str(ROOT / "scripts" / "migrate_to_credits.py")
 NOON = datetime(2025, 3, 15, 12, tzinfo=UTC)
 BAD = UUID(int=4)

@@ -5,6 +5,9 @@ import pytest
 from scripts.pytest_billing import parse_tap
 from scripts.servers import ROOT
 
+# A command, or a tool: it does not depend on the version of PostgreSQL.
+pytestmark = pytest.mark.once
+
 pytest_plugins = ["pytester"]
 
 

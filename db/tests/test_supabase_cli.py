@@ -12,6 +12,9 @@ import pytest
 from scripts.migrate import MIGRATIONS, migrate
 from scripts.servers import RUN
 
+# A command, or a tool: it does not depend on the version of PostgreSQL.
+pytestmark = pytest.mark.once
+
 PACKAGE = "supabase@3.1.0"
 DIRECTORY = RUN / "npm"
 PROGRAM = DIRECTORY / "node_modules" / ".bin" / "supabase"

@@ -1,4 +1,5 @@
--- A positive amount is a lot without expiry; a negative one burns lots in their order, like usage.
+-- A positive amount is a lot without expiry; a negative one burns lots in their order, like usage. Credits of the
+-- admin's own account are moved with another admin's approval.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Replay:  the same key, admin and amount returns the first result with replayed = true; a refusal binds no key.
 -- Answers: not_an_admin, admin_limit_exceeded, approval_required, account_closed, insufficient_credits: success =
@@ -18,12 +19,7 @@ security definer
 set search_path = pg_temp
 as $$
 begin
-    perform billing_private.check_admin_request(p_actor, p_reason);
-    perform billing_private.check_texts(p_idempotency_key => p_idempotency_key);
-    if p_amount = 0 then
-        perform billing_private.raise_error('amount_zero', 'The amount is 0.');
-    end if;
-    perform billing_private.check_amount(abs(p_amount));
+    perform billing_private.check_move('adjust_credits', p_actor, p_amount, p_reason, p_idempotency_key);
     return billing_private.move_by_admin(
         'adjust_credits', p_actor, p_user_id, p_amount, p_reason, null, p_idempotency_key
     );

@@ -16,9 +16,7 @@ security definer
 set search_path = pg_temp
 as $$
 begin
-    perform billing_private.check_admin_request(p_actor, p_reason);
-    perform billing_private.check_texts(p_idempotency_key => p_idempotency_key);
-    perform billing_private.check_amount(p_amount);
+    perform billing_private.check_move('admin_grant_credits', p_actor, p_amount, p_reason, p_idempotency_key);
     return billing_private.move_by_admin(
         'admin_grant_credits', p_actor, p_user_id, p_amount, p_reason, p_expires_at, p_idempotency_key
     );

@@ -17,13 +17,8 @@ begin
     end if;
     v_hold := billing_private.read_hold(p_user_id, p_hold_id);
     if v_hold.status = 'active' then
-        update billing.credit_holds
-        set status = 'released', ended_at = v_now
-        where user_id = p_user_id and hold_id = p_hold_id
-        returning * into v_hold;
-        v_account.held := v_account.held - v_hold.amount;
-        -- Lots that lapsed under the hold lose what it kept.
-        v_account := billing_private.settle_account(v_account, v_now);
+        v_account := billing_private.end_hold(v_account, v_now, v_hold);
+        v_hold := billing_private.read_hold(p_user_id, p_hold_id);
     end if;
     return billing_private.as_hold(v_hold, v_now);
 end

@@ -27,43 +27,11 @@ language plpgsql
 security definer
 set search_path = pg_temp
 as $$
-declare
-    v_mode      text := case
-        when p_stripe_refund is not true then 'credits' when p_grant_credits then 'both' else 'money'
-    end;
-    v_account   billing.credit_accounts;
-    v_refund    billing.credit_refunds;
-    v_refusal   text;
-    v_now       timestamptz;
 begin
-    perform billing_private.check_refund_request(
-        p_actor, p_reason, p_amount, v_mode, p_payment_intent_id, p_idempotency_key
+    return billing_private.refund_by_admin(
+        p_actor, p_user_id, p_amount, p_reason, p_stripe_refund, p_payment_intent_id, p_grant_credits, p_owe_spent,
+        p_idempotency_key
     );
-    v_account := billing_private.lock_account(p_user_id);
-    select * into v_refund
-    from billing.credit_refunds
-    where user_id = p_user_id and idempotency_key = p_idempotency_key;
-    if found then
-        return billing_private.replay_refund(
-            v_refund, v_account, p_actor, p_amount, v_mode, p_payment_intent_id, p_owe_spent
-        );
-    end if;
-    v_now := greatest(billing_private.clock(), v_account.updated_at);
-    v_account := billing_private.settle_account(v_account, v_now);
-    v_refusal := billing_private.refund_refusal(v_account, p_amount, v_mode, p_payment_intent_id);
-    v_refusal := coalesce(billing_private.authorize_refund(p_actor, p_amount, v_mode, v_now), v_refusal);
-    v_refund.refund_id := billing_private.time_ordered_id(v_now);
-    v_refund.user_id := p_user_id;
-    v_refund.mode := v_mode;
-    v_refund.amount := p_amount;
-    v_refund.amount_cents := case when v_mode <> 'credits' then (p_amount * 100)::bigint end;
-    v_refund.payment_intent_id := case when v_mode <> 'credits' then p_payment_intent_id end;
-    v_refund.owe_spent := coalesce(p_owe_spent, false) and v_mode <> 'credits';
-    v_refund.requested_by := p_actor;
-    v_refund.reason := p_reason;
-    v_refund.idempotency_key := p_idempotency_key;
-    v_refund.action_id := billing_private.time_ordered_id(v_now);
-    return billing_private.book_refund(v_account, v_refund, v_refusal, v_now);
 end
 $$;
 

@@ -52,7 +52,8 @@ begin
             update billing.billing_settings
             set reversal_grace = v_settings.reversal_grace, min_purchase = v_settings.min_purchase,
                 max_purchase = v_settings.max_purchase, low_balance = v_settings.low_balance,
-                depleted_balance = v_settings.depleted_balance, retention = v_settings.retention
+                depleted_balance = v_settings.depleted_balance, retention = v_settings.retention,
+                approval_lifetime = v_settings.approval_lifetime
             where name = p_change.name;
         else
             v_price.model := p_change.name;

@@ -1,9 +1,12 @@
 -- Locks: the actor's row, until commit: two actions of one admin cannot both pass a limit that only one of them keeps.
--- The caller holds the account's lock already. The amount is absolute; 0 when no credits move.
+-- The caller holds the account's lock already. The amount is absolute; 0 when no credits move. What an admin only asks
+-- for is beyond these limits; what two admins agree on is not beyond the second one's.
 create or replace function billing_private.authorize_admin(
-    p_actor  uuid,
-    p_amount numeric,
-    p_now    timestamptz
+    p_actor   uuid,
+    p_user_id uuid,
+    p_amount  numeric,
+    p_now     timestamptz,
+    p_consent billing_private.consent default null
 )
 returns text
 language plpgsql
@@ -20,7 +23,7 @@ begin
     if (v_actor.role in ('admin', 'super_admin')) is not true then
         return 'not_an_admin';
     end if;
-    if p_amount = 0 then
+    if p_amount = 0 or (p_consent).kind = 'asked' then
         return null;
     end if;
     select * into v_limits from billing.admin_limits where role = v_actor.role;
@@ -34,11 +37,12 @@ begin
     return case
         when p_amount > v_limits.max_credit_adjustment then 'admin_limit_exceeded'
         when v_actor.day_total + p_amount > v_limits.max_daily_total then 'admin_limit_exceeded'
-        when p_amount > v_limits.approval_above then 'approval_required'
+        when (p_consent).kind = 'approved' then null
+        when p_amount > v_limits.approval_above or p_actor = p_user_id then 'approval_required'
     end;
 end
 $$;
 
-comment on function billing_private.authorize_admin(uuid, numeric, timestamptz) is
-    'Why an admin may not move an amount; null when the role and the limits allow it.';
-revoke all on function billing_private.authorize_admin(uuid, numeric, timestamptz) from public;
+comment on function billing_private.authorize_admin is
+    'Why an admin may not move an amount on an account; null when the role and the limits allow it.';
+revoke all on function billing_private.authorize_admin from public;

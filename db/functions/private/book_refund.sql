@@ -3,7 +3,8 @@ create or replace function billing_private.book_refund(
     p_account billing.credit_accounts,
     p_refund  billing.credit_refunds,
     p_refusal text,
-    p_now     timestamptz
+    p_now     timestamptz,
+    p_consent billing_private.consent
 )
 returns billing.refund_result
 language plpgsql
@@ -52,16 +53,14 @@ begin
             'refund_id', case when p_refusal is null then p_refund.refund_id end, 'mode', p_refund.mode,
             'payment_intent_id', p_refund.payment_intent_id, 'entry_no', p_refund.entry_no, 'clawed', p_refund.clawed,
             'spent', p_refund.spent, 'owed', p_refund.owed, 'balance_after', p_account.balance,
-            'idempotency_key', p_refund.idempotency_key
+            'idempotency_key', p_refund.idempotency_key, 'approval_id', (p_consent).approval_id,
+            'requested_by', (p_consent).requested_by
         )
     );
     return billing_private.as_refund_result(p_refund, p_account, p_refusal, false);
 end
 $$;
 
-comment on function billing_private.book_refund(
-    billing.credit_accounts, billing.credit_refunds, text, timestamptz
-) is 'Books a refund that was decided, and logs it; returns what it did.';
-revoke all on function billing_private.book_refund(
-    billing.credit_accounts, billing.credit_refunds, text, timestamptz
-) from public;
+comment on function billing_private.book_refund is
+    'Books a refund that was decided, and logs it; returns what it did.';
+revoke all on function billing_private.book_refund from public;

@@ -1,4 +1,5 @@
--- What adjust_credits and admin_grant_credits share: lock, replay, authorize, move, log.
+-- What adjust_credits and admin_grant_credits share: lock, replay, authorize, move, log. The caller has checked what is
+-- asked for (check_move).
 -- Raises: UC404 account_not_found, UC409 idempotency_key_reused, not_migrated, UC422 expiry_not_ahead,
 --         amount_too_large.
 create or replace function billing_private.move_by_admin(
@@ -8,7 +9,8 @@ create or replace function billing_private.move_by_admin(
     p_amount          numeric,
     p_reason          text,
     p_expires_at      timestamptz,
-    p_idempotency_key text
+    p_idempotency_key text,
+    p_consent         billing_private.consent default null
 )
 returns billing.admin_result
 language plpgsql
@@ -38,7 +40,9 @@ begin
         when v_account.status = 'closed' then 'account_closed'
         when v_account.balance - v_account.held + p_amount < 0 then 'insufficient_credits'
     end;
-    v_refusal := coalesce(billing_private.authorize_admin(p_actor, abs(p_amount), v_now), v_refusal);
+    v_refusal := coalesce(
+        billing_private.authorize_admin(p_actor, p_user_id, abs(p_amount), v_now, p_consent), v_refusal
+    );
     if v_refusal is null then
         perform billing_private.count_admin_total(p_actor, abs(p_amount), v_now);
         v_result.entry_no := v_account.entry_count + 1;
@@ -61,7 +65,8 @@ begin
         v_action_id, v_now, p_actor, p_user_id, p_operation, p_amount, p_reason, coalesce(v_refusal, 'done'),
         jsonb_build_object(
             'entry_no', v_result.entry_no, 'balance_after', v_account.balance, 'expires_at', p_expires_at,
-            'idempotency_key', p_idempotency_key
+            'idempotency_key', p_idempotency_key, 'approval_id', (p_consent).approval_id,
+            'requested_by', (p_consent).requested_by
         )
     );
     return (

@@ -11,12 +11,21 @@ begin
         when 'invalid_request' then
             v_class := '400';
             v_hint := 'Correct the argument that the detail names.';
+        when 'not_an_admin' then
+            v_class := '403';
+            v_hint := 'This is for admins: billing.list_admins() shows who is one.';
         when 'purchase_not_allowed' then
             v_class := '403';
             v_hint := 'Only a tier with can_purchase_credits buys credits, and only an active account.';
         when 'account_not_found' then
             v_class := '404';
             v_hint := 'Open the account first: billing.open_account(user_id).';
+        when 'approval_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_approvals() shows the requests.';
+        when 'bulk_grant_not_found' then
+            v_class := '404';
+            v_hint := 'billing.list_bulk_grants() shows the bulk grants.';
         when 'call_not_found' then
             v_class := '404';
             v_hint := 'billing.list_due_stripe_calls() shows the calls that wait.';
@@ -68,9 +77,15 @@ begin
         when 'already_reversed' then
             v_class := '409';
             v_hint := 'An entry can be reversed once; adjust the account if that was not enough.';
+        when 'approval_not_open' then
+            v_class := '409';
+            v_hint := 'It is decided, or waited too long: ask again with billing.request_approval.';
         when 'change_pending' then
             v_class := '409';
             v_hint := 'Wait until the change before is done, or take it back.';
+        when 'config_changed' then
+            v_class := '409';
+            v_hint := 'Somebody else has changed it: look at it again, billing.read_config(actor).';
         when 'config_edited_in_database' then
             v_class := '409';
             v_hint := 'Pull the edits into the file first, or force the apply.';
@@ -86,6 +101,9 @@ begin
         when 'payment_mismatch' then
             v_class := '409';
             v_hint := 'Compare the record with Stripe''s; nothing was booked.';
+        when 'request_changed' then
+            v_class := '409';
+            v_hint := 'It is no more what was asked for: decline it, and ask again with billing.request_approval.';
         when 'subscription_exists' then
             v_class := '409';
             v_hint := 'Change the subscription that there is: billing.request_subscription_change.';
@@ -119,6 +137,9 @@ begin
         when 'expires_in_out_of_range' then
             v_class := '422';
             v_hint := 'Hold credits for more than nothing and at most 30 days.';
+        when 'invalid_rows' then
+            v_class := '422';
+            v_hint := 'Correct the rows; billing.plan_bulk_grant() names what is wrong with each.';
         when 'invalid_schedule' then
             v_class := '422';
             v_hint := 'Give five fields as in a crontab, ''0 0 1 * *'', and more than no time until it is late.';
@@ -137,6 +158,9 @@ begin
         when 'time_lies_ahead' then
             v_class := '422';
             v_hint := 'A job does what is due by now or by a time before: leave p_at out.';
+        when 'too_many_rows' then
+            v_class := '422';
+            v_hint := 'Give at most 10000 rows at once; the same name takes more files.';
         when 'unknown_interval' then
             v_class := '422';
             v_hint := 'Name month or year.';

@@ -28,12 +28,12 @@ begin
             where user_id = p_user_id and entry_no = v_entry_no
         );
     end if;
-    for v_entry in
-        select type, amount, (metadata ->> 'due_at')::timestamp at time zone 'UTC' as due_at
-        from billing.credit_ledger
-        where user_id = p_user_id and entry_no > v_entry_no
-        order by entry_no
+    -- One by one: how many of the entries that follow are looked at does not depend on how many there are.
     loop
+        v_entry_no := v_entry_no + 1;
+        select type, amount, (metadata ->> 'due_at')::timestamp at time zone 'UTC' as due_at into v_entry
+        from billing.credit_ledger
+        where user_id = p_user_id and entry_no = v_entry_no;
         exit when (v_entry.type = 'expiry' and v_entry.due_at <= p_at) is not true;
         v_balance := v_balance + v_entry.amount;
     end loop;

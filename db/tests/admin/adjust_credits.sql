@@ -153,6 +153,20 @@ select is(
     'none of the refusals has bound its key'
 );
 
+-- The own account.
+
+select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
+insert into billing.admin_limits values ('admin', 1000, 5000, false);
+select billing.open_account(u) from unnest(array[admin(), chief()]) u \g /dev/null
+select is(refused(admin(), 1, admin()), 'f approval_required 0 -1', 'nobody gives themselves credits alone');
+select is(refused(chief(), 0.000000001, chief()), 'f approval_required 0 -1', 'no super admin, not the least of them');
+select is(refused(admin(), -1, admin()), 'f approval_required 0 -1', 'nor takes them away');
+select is(refused(admin(), 1001, admin()), 'f admin_limit_exceeded 0 -1', 'a limit is the reason before that');
+select is(
+    (select sum(balance) from billing.credit_accounts where user_id in (admin(), chief())), 10::numeric, 'nothing moves'
+);
+select is((billing.adjust_credits(chief(), admin(), 1, 'r')).success, true, 'another admin does');
+
 -- Debt, frozen, closed.
 
 select billing.open_account(b()) \g /dev/null

@@ -57,6 +57,11 @@ update billing.admin_limits set approval_above = 100;
 select is(refused(admin(), 101), 'f approval_required 0 -1', 'R17: above approval_above one admin is not enough');
 update billing.admin_limits set max_daily_total = 20;
 select is(refused(admin(), 20.1), 'f admin_limit_exceeded 0 -1', 'the day has a limit');
+select billing.open_account(chief()) \g /dev/null
+select rows_are(
+    $$select success, reason, entry_no, amount from billing.admin_grant_credits(chief(), chief(), 1, 'mine')$$,
+    $$values (false, 'approval_required', null::bigint, 0::numeric)$$, 'nobody grants themselves credits alone'
+);
 select billing.set_account_status(chief(), a(), 'closed', 'r') \g /dev/null
 select is(refused(admin(), 1), 'f account_closed 0 -1', 'a closed account gets nothing');
 select is(

@@ -22,7 +22,8 @@ select rows_are(
 select rows_are(
     $$select admin_user_id, action, amount, outcome, details from billing.admin_actions_log where target_user_id = a()$$,
     $$
-    values (admin(), 'change_tier', 20, 'done', '{"before": "free", "after": "tier_2_20", "entry_no": 2}'::jsonb)
+    values (admin(), 'change_tier', 20, 'done',
+        '{"before": "free", "after": "tier_2_20", "entry_no": 2, "balance_after": 25}'::jsonb)
     $$,
     'the log tells it'
 );
@@ -81,6 +82,52 @@ select billing.apply_config(billing.get_config() #- '{tiers,gold}') \g /dev/null
 select billing.apply_config(gold(20)) \g /dev/null
 select is(does(admin(), 'gold', d()), 't 3 10 20 f', 'and up again, when it grants more');
 
+-- Keys.
+
+create function again(p_actor uuid, p_tier text, p_key text default 'key') returns text language sql as $$
+    select concat_ws(' ', success, reason, coalesce(entry_no, -1), trim_scale(amount), trim_scale(balance_after), replayed)
+    from billing.change_tier(p_actor, e(), p_tier, 'a try', p_key)
+$$;
+select billing.open_account(e()) \g /dev/null
+select is(again(a(), 'tier_2_20'), 'f not_an_admin -1 0 8 f', 'a refusal');
+select is(again(admin(), 'tier_2_20'), 't 2 17 25 f', 'binds no key');
+select is(again(admin(), 'tier_2_20'), 't 2 17 25 t', 'the same request is replayed');
+select billing.change_tier(admin(), e(), 'free', 'r') \g /dev/null
+select billing.adjust_credits(admin(), e(), 1, 'r', 'key') \g /dev/null
+select is(again(admin(), 'tier_2_20'), 't 2 17 25 t', 'also when the account has moved on');
+select is((billing.get_account(e())).tier, 'free', 'which stays where it is');
+select is(
+    (billing.change_tier(admin(), e(), 'tier_2_20', 'r', 'key')).action_id,
+    (select action_id from billing.admin_actions_log
+        where target_user_id = e() and action = 'change_tier' and outcome = 'done' and details ->> 'idempotency_key' = 'key'),
+    'with the action that it was'
+);
+select is(again(admin(), 'free', 'down'), 't -1 0 26 f', 'what grants nothing has a key too');
+select is(again(admin(), 'free', 'down'), 't -1 0 26 t', 'and is replayed');
+select is(
+    (select count(*) from billing.admin_actions_log where target_user_id = e() and action = 'change_tier'), 4::bigint,
+    'a replay is no action'
+);
+select throws_ok(format('select again(%s)', arguments), 'UC409', 'idempotency_key_reused', difference)
+from (values
+    ('admin(), ''free''', 'another tier is another request'), ('chief(), ''tier_2_20''', 'another admin too')
+) c (arguments, difference);
+select is(
+    (billing.change_tier(admin(), d(), 'gold', 'r', 'key')).replayed, false, 'another user''s key is another key'
+);
+
+-- The own account: the credits of this month, and those that would follow.
+
+select billing.open_account(u) from unnest(array[admin(), chief()]) u \g /dev/null
+select is(does(chief(), 'tier_2_20', chief()), 'f approval_required -1 0 8 f', 'nobody moves themselves up alone');
+select billing.change_tier(admin(), chief(), 'tier_6_50', 'r'), billing.change_tier(admin(), chief(), 'free', 'r')
+\g /dev/null
+select is(
+    does(chief(), 'tier_2_20', chief()), 'f approval_required -1 0 55.00 f', 'not even where this month has no difference'
+);
+select is(does(chief(), 'free', chief()), 't -1 0 55.00 f', 'the same tier is no change');
+select is((billing.get_account(chief())).tier, 'free', 'the tier is the one that it was');
+
 -- Refusals.
 
 select is(does(a(), 'tier_2_20'), 'f not_an_admin -1 0 8.00 f', 'a user changes no tier');
@@ -105,6 +152,7 @@ from (values
     ('null, a(), ''free'', ''r''', 'UC400', 'invalid_request'),
     ('admin(), null, ''free'', ''r''', 'UC400', 'invalid_request'),
     ('admin(), a(), ''free'', repeat(''r'', 2001)', 'UC400', 'invalid_request'),
+    ('admin(), a(), ''free'', ''r'', ''''', 'UC400', 'invalid_request'),
     ('admin(), nobody(), ''free'', ''r''', 'UC404', 'account_not_found'),
     ('admin(), a(), ''silver'', ''r''', 'UC404', 'unknown_tier'),
     ('admin(), a(), null, ''r''', 'UC404', 'unknown_tier'),

@@ -135,6 +135,16 @@ select is(
     'account_closed 0.5, admin_limit_exceeded 0.5, approval_required 0.5, not_an_admin', 'each try is logged'
 );
 
+-- The own account.
+
+select billing.open_account(chief()) \g /dev/null
+select billing.deduct_credits(chief(), 2) \g /dev/null
+select rows_are(
+    $$select success, reason, entry_no, amount from billing.reverse_entry(chief(), chief(), 2, 'mine')$$,
+    $$values (false, 'approval_required', null::bigint, 0::numeric)$$, 'nobody reverses what they have used alone'
+);
+select is((billing.reverse_entry(admin(), chief(), 2, 'r')).amount, 2::numeric, 'another admin does');
+
 -- Debt.
 
 select billing.open_account(b()) \g /dev/null

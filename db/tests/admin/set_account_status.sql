@@ -27,8 +27,14 @@ select rows_are(
     $$,
     $$
     values
-        (admin(), 'set_account_status', null::numeric, 'a try', 'done', '{"before": "frozen", "after": "active"}'::jsonb),
-        (a(), 'set_account_status', null, 'a try', 'not_an_admin', '{"before": "frozen", "after": "active"}')
+        (
+            admin(), 'set_account_status', null::numeric, 'a try', 'done',
+            '{"before": "frozen", "after": "active", "wanted": "active", "balance_after": 5.00}'::jsonb
+        ),
+        (
+            a(), 'set_account_status', null, 'a try', 'not_an_admin',
+            '{"before": "frozen", "after": "active", "wanted": "active", "balance_after": 5.00}'
+        )
     $$,
     'the log tells both'
 );
@@ -143,11 +149,56 @@ select is(does(admin(), 'active', d()), 't 0 -1 10 f', 'and is reopened');
 select is((billing.get_account(d())).status, 'active', 'free');
 select is_empty('select from billing.account_freezes where user_id = d()', 'no reason is left behind');
 
+-- Keys.
+
+create function again(p_actor uuid, p_status text, p_key text default 'key') returns text language sql as $$
+    select concat_ws(' ', success, reason, amount, coalesce(entry_no, -1), trim_scale(balance_after), replayed)
+    from billing.set_account_status(p_actor, d(), p_status, 'another try', p_key)
+$$;
+select is(again(a(), 'frozen'), 'f not_an_admin 0 -1 10 f', 'a refusal');
+select is(again(admin(), 'frozen'), 't 0 -1 10 f', 'binds no key');
+select is(again(admin(), 'frozen'), 't 0 -1 10 t', 'the same request is replayed');
+select billing.set_account_status(admin(), d(), 'active', 'r') \g /dev/null
+select billing.adjust_credits(admin(), d(), 1, 'r', 'key') \g /dev/null
+select is(again(admin(), 'frozen'), 't 0 -1 10 t', 'also when it was taken back');
+select is((billing.get_account(d())).status, 'active', 'which stays');
+select is(
+    (billing.set_account_status(admin(), d(), 'frozen', 'r', 'key')).action_id,
+    (select action_id from billing.admin_actions_log
+        where target_user_id = d() and action = 'set_account_status' and outcome = 'done'
+            and details ->> 'idempotency_key' = 'key'),
+    'with the action that it was'
+);
+select is(
+    (select count(*) from billing.admin_actions_log where target_user_id = d() and reason = 'another try'), 2::bigint,
+    'a replay is no action'
+);
+select throws_ok(format('select again(%s)', arguments), 'UC409', 'idempotency_key_reused', difference)
+from (values
+    ('admin(), ''closed''', 'another status is another request'), ('chief(), ''frozen''', 'another admin too')
+) c (arguments, difference);
+select is(disputed('needs_response', 'dp_4'), 'frozen', 'a dispute');
+select is(again(admin(), 'frozen', 'beside'), 't 0 -1 11 f', 'and an admin freeze it');
+select is(again(admin(), 'active', 'unfreeze'), 't 0 -1 11 f', 'an end of which the status is another than was asked for');
+select is(again(admin(), 'active', 'unfreeze'), 't 0 -1 11 t', 'is the same request');
+
+-- The own account.
+
+select billing.open_account(chief()) \g /dev/null
+select is(
+    does(chief(), status, chief()), 'f own_account 0 -1 5.00 f', 'no admin decides about their own account: ' || status
+)
+from unnest(array['frozen', 'closed', 'active']) status;
+select is(does(admin(), 'frozen', chief()), 't 0 -1 5.00 f', 'another one freezes it');
+select is(does(chief(), 'active', chief()), 'f own_account 0 -1 5.00 f', 'and no super admin ends that for themselves');
+select is(does(a(), 'active', a()), 'f not_an_admin 0 -1 5.00 f', 'a user is no admin first of all');
+
 select throws_ok('select billing.set_account_status(' || arguments || ')', code, name, name || ': ' || left(arguments, 60))
 from (values
     ('null, a(), ''frozen'', ''r''', 'UC400', 'invalid_request'),
     ('admin(), null, ''frozen'', ''r''', 'UC400', 'invalid_request'),
     ('admin(), a(), ''frozen'', repeat(''r'', 2001)', 'UC400', 'invalid_request'),
+    ('admin(), a(), ''frozen'', ''r'', ''''', 'UC400', 'invalid_request'),
     ('admin(), nobody(), ''frozen'', ''r''', 'UC404', 'account_not_found'),
     ('admin(), a(), ''frozen'', null', 'UC422', 'reason_required'),
     ('admin(), a(), ''frozen'', '' ''', 'UC422', 'reason_required'),

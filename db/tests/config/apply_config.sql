@@ -18,7 +18,7 @@ select jsonb_set(
         wanted('{tiers,gold}', '{"display_name": "Gold", "monthly_credits": 50, "price_cents": 4000, "can_purchase_credits": false,
             "rank": 1, "grant_expires_after": null, "rollover_cap": 10}')
             || '{"settings": {"default": {"reversal_grace": "14 days", "min_purchase": 2.5, "max_purchase": 500,
-                "low_balance": 2.5, "depleted_balance": 0.05, "retention": "31 days"}}}'
+                "low_balance": 2.5, "depleted_balance": 0.05, "retention": "31 days", "approval_lifetime": "36:00:00"}}}'
             || jsonb_build_object('packages', billing.get_config() -> 'packages' || '{
                 "10": {"amount": 11, "price_cents": 1050}, "1000": {"amount": 1000, "price_cents": 95000}
             }'),
@@ -58,10 +58,10 @@ select rows_are(
 );
 select rows_are(
     $$
-    select reversal_grace, min_purchase, max_purchase, low_balance, depleted_balance, retention
+    select reversal_grace, min_purchase, max_purchase, low_balance, depleted_balance, retention, approval_lifetime
     from billing.billing_settings
     $$,
-    $$values (interval '14 days', 2.5, 500, 2.5, 0.05, interval '31 days')$$,
+    $$values (interval '14 days', 2.5, 500, 2.5, 0.05, interval '31 days', interval '36 hours')$$,
     'settings are what the file says, each of them'
 );
 
@@ -136,6 +136,9 @@ select what, config from (values
     ('a depleted balance of nothing', wanted('{settings,default,depleted_balance}', '0')),
     ('no depleted balance', wanted('{settings,default,depleted_balance}', 'null')),
     ('a month that is not kept', wanted('{settings,default,retention}', '"30 days"')),
+    ('approvals that no time is left for', wanted('{settings,default,approval_lifetime}', '"0"')),
+    ('approvals of yesterday', wanted('{settings,default,approval_lifetime}', '"-1 day"')),
+    ('no time for approvals', wanted('{settings,default,approval_lifetime}', 'null')),
     ('no retention', wanted('{settings,default,retention}', 'null')),
     ('a negative amount', wanted('{tiers,free,monthly_credits}', '-1')),
     ('an amount with 10 places', wanted('{tiers,free,monthly_credits}', '0.0000000001')),

@@ -40,7 +40,7 @@ select is(
     billing.get_config() -> 'settings',
     '{"default": {
         "reversal_grace": "7 days", "min_purchase": 5, "max_purchase": 10000, "low_balance": 1,
-        "depleted_balance": 0.01, "retention": "90 days"
+        "depleted_balance": 0.01, "retention": "90 days", "approval_lifetime": "7 days"
     }}',
     'the settings'
 );

@@ -32,6 +32,16 @@ select is(
 select rows_are(
     'select idempotency_key from billing.list_holds(a(), null)', $$values ('k1')$$, 'null asks for those that are active'
 );
+select rows_are(
+    $$
+    select idempotency_key
+    from billing.list_holds(a(), false, (select hold_id from billing.credit_holds where idempotency_key = 'k3'), 1)
+    $$,
+    $$values ('k2')$$, 'the next page begins below the last hold'
+);
+select throws_ok(
+    'select billing.list_holds(a(), p_limit => 501)', 'UC422', 'limit_out_of_range', 'a page has at most 500'
+);
 select throws_ok('select billing.list_holds(null)', 'UC400', 'invalid_request', 'a user must be given');
 select throws_ok(
     $$select billing.list_holds(nobody())$$, 'UC404', 'account_not_found',

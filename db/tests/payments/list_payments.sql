@@ -45,6 +45,25 @@ select is(
     (select (refunded_cents, lost_cents, disputed)::text from billing.list_payments(a(), 'pi_1')), '(0,0,f)',
     'an inquiry is no dispute'
 );
+reset role;
+update billing.billing_payments
+set created_at = '2025-03-11 12:00+00'
+where payment_intent_id in ('pi_1', 'pi_3');
+set local role billing_api;
+select rows_are(
+    'select payment_intent_id from billing.list_payments(a(), p_limit => 1)', $$values ('pi_1')$$,
+    'a page of the newest; at the same time, by name'
+);
+select rows_are(
+    'select payment_intent_id from billing.list_payments(a(), p_before => ''pi_1'', p_limit => 2)',
+    $$values ('pi_2'), ('pi_3')$$, 'the next page begins after the last payment, at the same time too'
+);
+select is_empty(
+    'select from billing.list_payments(a(), p_before => ''pi_b'')', 'the payment of another is no place in the list'
+);
+select throws_ok(
+    'select billing.list_payments(a(), p_limit => 0)', 'UC422', 'limit_out_of_range', 'a page has at least one row'
+);
 select is_empty('select from billing.list_payments(b(), ''pi_2'')', 'another user does not see it');
 select is_empty('select from billing.list_payments(null)', 'nor does nobody');
 select is_empty('select from billing.list_payments(a(), ''pi_9'')', 'there is no such payment');

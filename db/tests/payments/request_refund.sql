@@ -381,6 +381,17 @@ update billing.admin_limits set approval_above = null, can_refund = false where 
 select is(refused(a(), 1, 'pi_a'), 'f refund_not_allowed 0 f', 'a right that is taken is gone');
 update billing.admin_limits set can_refund = true where role = 'super_admin';
 
+-- The own account.
+
+select buys(chief(), 10, 'pi_chief') \g /dev/null
+select is(refused(chief(), 1, null), 'f approval_required 0 f', 'nobody refunds themselves alone');
+select is(refused(chief(), 1, 'pi_chief'), 'f approval_required 0 f', 'in money neither');
+select is(
+    (billing.request_refund(chief(), chief(), 1, 'r', true, 'pi_chief', true)).reason, 'approval_required', 'nor in both'
+);
+select is(refused(chief(), 10.01, 'pi_chief'), 'f approval_required 0 f', 'and that is the reason before any other');
+select is(stands(chief()), '10 0 0 active', 'nothing moves');
+
 -- Frozen, closed.
 
 select billing.set_account_status(chief(), a(), 'frozen', 'r') \g /dev/null
