@@ -3,31 +3,26 @@
 Whoever asks to write is an `actor`: the SQL function looks the role up, and logs the attempt of somebody without it.
 """
 
-import re
 from uuid import UUID
 
-import stripe
 from apiflask import APIBlueprint
-from flask import current_app, g
+from flask import g
 from flask.typing import ResponseReturnValue
 
-from api import schemas
-from api.auth import ADMINS, requires
+from api import admin_actions, schemas
+from api.auth import requires
 from api.billing import events_page, ledger_page
 from api.database import Row, call, call_all, call_page
-from api.errors import Problem, answer, members_of, stripe_message
+from api.errors import Problem, answer, members_of
 from api.openapi import accepted
-from api.stripe_client import stripe_client
-from api.stripe_work import learn_payment, perform_now
 
 bp = APIBlueprint("admin", __name__, url_prefix="/api/admin/billing", tag="Admin")
 
 RECENT = 20
-PAYMENT_INTENT_ID = re.compile("pi_[A-Za-z0-9_]+")
-REFUSED = ("failed", "canceled")
 # What a refund did before Stripe refused it, and is undone.
 UNDONE = ("clawed", "spent", "owed", "balance_after", "call_id")
-UNFINISHED = accepted(schemas.RefundResult, "Recorded, but Stripe cannot be reached: the money goes back later.")
+LATER = "Recorded, but Stripe cannot be reached: the money goes back later."
+UNFINISHED = accepted(schemas.RefundResult, LATER)
 
 
 @bp.post("/credits/adjust")
@@ -63,19 +58,21 @@ def reverse_entry(body: Row, key: Row) -> ResponseReturnValue:
 @bp.post("/user/<uuid:user_id>/status")
 @requires("actor")
 @bp.input(schemas.StatusChange, arg_name="body")
+@bp.input(schemas.Idempotency, location="headers", arg_name="key")
 @bp.output(schemas.AdminResult)
-def set_status(user_id: UUID, body: Row) -> ResponseReturnValue:
+def set_status(user_id: UUID, body: Row, key: Row) -> ResponseReturnValue:
     """Freeze, unfreeze or close an account."""
-    return answer(call("set_account_status", actor=g.user_id, user_id=user_id, **body))
+    return answer(call("set_account_status", actor=g.user_id, user_id=user_id, **body, **key))
 
 
 @bp.post("/user/<uuid:user_id>/tier")
 @requires("actor")
 @bp.input(schemas.TierChange, arg_name="body")
+@bp.input(schemas.Idempotency, location="headers", arg_name="key")
 @bp.output(schemas.AdminResult)
-def change_tier(user_id: UUID, body: Row) -> ResponseReturnValue:
+def change_tier(user_id: UUID, body: Row, key: Row) -> ResponseReturnValue:
     """Move a user to another tier."""
-    return answer(call("change_tier", actor=g.user_id, user_id=user_id, **body))
+    return answer(call("change_tier", actor=g.user_id, user_id=user_id, **body, **key))
 
 
 @bp.post("/user/<uuid:user_id>/role")
@@ -99,22 +96,105 @@ def refund(body: Row, key: Row) -> ResponseReturnValue:
     Without `stripe_refund` it grants credits. With it the money goes back through Stripe, and the credits that the
     payment had bought are taken back. What Stripe refuses is `refund_failed`; the credits are then as they were.
     """
-    if body.get("stripe_refund") and call("get_user_role", user_id=g.user_id)["get_user_role"] in ADMINS:
-        find_payment(body["user_id"], body.get("payment_intent_id", ""))
-    requested = call("request_refund", actor=g.user_id, **body, **key)
-    if requested["call_id"] is None:
-        return answered_refund(requested)
-    after, _ = perform_now(
-        requested["call_id"],
-        lambda: call("get_refund", refund_id=requested["refund_id"]),
-        lambda row: row["status"] == "requested",
-    )
-    if after["status"] in REFUSED:
-        learn_why(body["payment_intent_id"])
-    requested |= {name: after[name] for name in ("status", "stripe_refund_id")}
-    if after["status"] != "requested":
-        requested["call_id"] = None
-    return answered_refund(requested)
+    return answered_refund(admin_actions.refund(g.user_id, **body, **key))
+
+
+@bp.post("/user/<uuid:user_id>/holds/<uuid:hold_id>/release")
+@requires("actor")
+@bp.input(schemas.AdminRelease, arg_name="body")
+@bp.input(schemas.Idempotency, location="headers", arg_name="key")
+@bp.output(schemas.AdminResult)
+def release_hold(user_id: UUID, hold_id: UUID, body: Row, key: Row) -> ResponseReturnValue:
+    """End a hold whose call will not end by itself; its credits are available again."""
+    return answer(call("admin_release_hold", actor=g.user_id, user_id=user_id, hold_id=hold_id, **body, **key))
+
+
+@bp.post("/preview")
+@requires("admin")
+@bp.input(schemas.PreviewRequest, arg_name="body")
+@bp.output(schemas.ActionPreview)
+def preview_action(body: Row) -> Row:
+    """Show what an action would do, and whether it would be refused; nothing happens
+
+    `can_request` says that the caller's own limits are all that is in the way: another admin can be asked for it.
+    """
+    return admin_actions.preview(g.user_id, **body)
+
+
+@bp.get("/approvals")
+@requires("admin")
+@bp.input(schemas.ApprovalsPage, location="query", arg_name="query")
+@bp.output(schemas.Approvals)
+def approvals(query: Row) -> Row:
+    """List what admins have asked each other for, newest first."""
+    found, more = call_page("list_approvals", **query)
+    return {"approvals": found, "next_before": found[-1]["approval_id"] if more else None}
+
+
+@bp.post("/approvals")
+@requires("actor")
+@bp.input(schemas.ApprovalRequest, arg_name="body")
+@bp.input(schemas.Idempotency, location="headers", arg_name="key")
+@bp.output(schemas.ApprovalResult)
+def ask_for_approval(body: Row, key: Row) -> ResponseReturnValue:
+    """Ask another admin for an action that is above the own limits."""
+    return answer(admin_actions.request_approval(g.user_id, **body, **key) | {"refund_status": None})
+
+
+@bp.get("/approvals/<uuid:approval_id>")
+@requires("admin")
+@bp.output(schemas.Approval)
+def approval(approval_id: UUID) -> Row:
+    """Show one request, and what became of it."""
+    return call("get_approval", approval_id=approval_id)
+
+
+@bp.post("/approvals/<uuid:approval_id>/approve")
+@requires("actor")
+@bp.input(schemas.Decision, arg_name="body")
+@bp.output(schemas.ApprovalResult)
+@bp.doc(responses=accepted(schemas.ApprovalResult, LATER))
+def approve_request(approval_id: UUID, body: Row) -> ResponseReturnValue:
+    """Do what another admin has asked for, within the own limits
+
+    A refund in money goes back through Stripe at once. What Stripe refuses is `refund_failed`: the request is approved
+    all the same, and the credits are as they were.
+    """
+    done = admin_actions.approve(g.user_id, approval_id, **body)
+    error = done.pop("error")
+    if done["success"] and done["refund_status"] in admin_actions.REFUSED:
+        told = {name: value for name, value in members_of(done).items() if name not in UNDONE}
+        raise Problem(409, "refund_failed", error or "Stripe refused the refund.", **told)
+    row, status, headers = answer(done)
+    return row, 202 if row["refund_status"] == "requested" else status, headers
+
+
+@bp.post("/approvals/<uuid:approval_id>/decline")
+@requires("actor")
+@bp.input(schemas.Decision, arg_name="body")
+@bp.output(schemas.ApprovalResult)
+def decline_request(approval_id: UUID, body: Row) -> ResponseReturnValue:
+    """Refuse what another admin has asked for."""
+    declined = call("decline_request", actor=g.user_id, approval_id=approval_id, **body)
+    return answer(declined | {"refund_status": None})
+
+
+@bp.post("/approvals/<uuid:approval_id>/withdraw")
+@requires("actor")
+@bp.input(schemas.Withdrawal, arg_name="body")
+@bp.output(schemas.ApprovalResult)
+def withdraw_request(approval_id: UUID, body: Row) -> ResponseReturnValue:
+    """Take back what one has asked for."""
+    withdrawn = call("withdraw_request", actor=g.user_id, approval_id=approval_id, **body)
+    return answer(withdrawn | {"refund_status": None})
+
+
+@bp.get("/admins")
+@requires("admin")
+@bp.output(schemas.Admins)
+def admins() -> Row:
+    """List the admins, their limits, and what is left of these today."""
+    return {"admins": call_all("list_admins")}
 
 
 @bp.get("/refunds")
@@ -166,6 +246,23 @@ def ledger(user_id: UUID, query: Row) -> Row:
     return ledger_page(user_id, **query)
 
 
+@bp.get("/user/<uuid:user_id>/forecast")
+@requires("admin")
+@bp.output(schemas.Forecast)
+def forecast(user_id: UUID) -> Row:
+    """Tell how long a user's credits last at the present pace."""
+    return call("forecast", user_id=user_id)
+
+
+@bp.get("/user/<uuid:user_id>/balance-history")
+@requires("admin")
+@bp.input(schemas.HistoryRange, location="query", arg_name="query")
+@bp.output(schemas.BalanceHistory)
+def balance_history(user_id: UUID, query: Row) -> Row:
+    """Show a user's balance over time, at equal distances; the last 30 days unless told."""
+    return {"points": call_all("balance_history", user_id=user_id, **query)}
+
+
 @bp.get("/user/<uuid:user_id>/events")
 @requires("admin")
 @bp.input(schemas.EventsPage, location="query", arg_name="query")
@@ -180,9 +277,13 @@ def events(user_id: UUID, query: Row) -> Row:
 @bp.input(schemas.AccountsPage, location="query", arg_name="query")
 @bp.output(schemas.Accounts)
 def users(query: Row) -> Row:
-    """Find accounts, ordered by user_id."""
-    accounts, more = call_page("list_accounts", **query)
-    return {"users": accounts, "next_after": accounts[-1]["user_id"] if more else None}
+    """Find accounts, ordered by user_id
+
+    With `q`, accounts that are found by something else than their user_id come first, all in one page.
+    """
+    accounts, more = call_page("search_accounts" if "query" in query else "list_accounts", **query)
+    paged = more and accounts[-1].get("found_by", "user_id") in ("user_id", None)
+    return {"users": accounts, "next_after": accounts[-1]["user_id"] if paged else None}
 
 
 @bp.get("/actions")
@@ -239,26 +340,9 @@ def metrics() -> Row:
     return {"metrics": call_all("list_metrics")}
 
 
-def find_payment(user_id: UUID, payment_intent_id: str) -> None:
-    """Ask Stripe for a payment that is not known here: its events may never have come."""
-    stripe_client()
-    if PAYMENT_INTENT_ID.fullmatch(payment_intent_id) is None:
-        return  # SQL answers that there is no such payment, and logs it.
-    if not call_all("list_payments", user_id=user_id, payment_intent_id=payment_intent_id):
-        learn_payment(payment_intent_id)
-
-
-def learn_why(payment_intent_id: str) -> None:
-    """Take in what was done to the payment at Stripe: a refund or a dispute there is the likely reason of a refusal."""
-    try:
-        learn_payment(payment_intent_id)
-    except stripe.StripeError as error:
-        current_app.logger.warning("%s: %s", payment_intent_id, stripe_message(error))
-
-
 def answered_refund(result: Row) -> ResponseReturnValue:
     """The response to a request for a refund, by what became of it at Stripe."""
-    if result["success"] and result["status"] in REFUSED:
+    if result["success"] and result["status"] in admin_actions.REFUSED:
         error = call("get_refund", refund_id=result["refund_id"])["error"]
         members = {name: value for name, value in members_of(result).items() if name not in UNDONE}
         raise Problem(409, "refund_failed", error or "Stripe refused the refund.", **members)

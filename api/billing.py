@@ -98,6 +98,38 @@ def usage(query: Row) -> Row:
     return {"buckets": call_all("usage_by", user_id=g.user_id, **query)}
 
 
+@bp.get("/forecast")
+@requires("resident")
+@bp.output(schemas.Forecast)
+def forecast() -> Row:
+    """Tell how long the user's credits last at the present pace
+
+    The lots are used in the order in which they are spent; what is held is as good as spent.
+    """
+    return call("forecast", user_id=g.user_id)
+
+
+@bp.get("/balance-history")
+@requires("resident")
+@bp.input(schemas.HistoryRange, location="query", arg_name="query")
+@bp.output(schemas.BalanceHistory)
+def balance_history(query: Row) -> Row:
+    """Show the user's balance over time, at equal distances; the last 30 days unless told."""
+    return {"points": call_all("balance_history", user_id=g.user_id, **query)}
+
+
+@bp.put("/reference")
+@requires("service")
+@bp.input(schemas.ReferenceChange, arg_name="body")
+@bp.output(schemas.UserReference)
+def set_reference(body: Row) -> Row:
+    """Say what the application calls a user
+
+    An e-mail address, for example, to find the account by in the admin panel. The user need not have an account yet.
+    """
+    return call("set_user_reference", **body)
+
+
 @bp.get("/grants")
 @requires("resident")
 @bp.input(schemas.GrantFilter, location="query", arg_name="query")

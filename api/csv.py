@@ -1,6 +1,7 @@
 """Rows as CSV, written while they are read, so that the longest ledger needs no memory."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,8 @@ CSV_DOCUMENT = {
 
 # What a spreadsheet takes for the beginning of a formula, the full-width forms included.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
+# The same within a text, where a spreadsheet that separates cells otherwise begins another one.
+INNER_FORMULA = re.compile(r"""[;,\t\r\n][ "]*[=+\-@＝＋－＠]""")  # noqa: RUF001
 
 
 def csv_response(filename: str, columns: list[str], rows: Iterable[Row]) -> Response:
@@ -50,7 +53,8 @@ def cell(value: Any) -> str:
         case None:
             return ""
         case str():
-            return f"'{value}" if value.lstrip(" ").startswith(FORMULA) else value
+            runs = value.lstrip(" ").startswith(FORMULA) or INNER_FORMULA.search(value)
+            return f"'{value}" if runs else value
         case Decimal():
             return format(value, "f")
         case datetime():

@@ -21,6 +21,8 @@ INT8 = Range(-(2**63), 2**63 - 1)
 YEARS = range(1970, 9000)
 # The characters of JSON that PostgreSQL has no place for, neither in text nor in jsonb.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+# The same for people, who cannot see such a character.
+NOT_STORABLE = "It has a character that cannot be stored: type it anew."
 
 
 @parser.location_loader("json")
@@ -46,6 +48,10 @@ def check_storable(value: Any) -> None:
                 rest += [*members, *members.values()]
             case list() as items:
                 rest += items
+
+
+def is_storable(text: str) -> bool:
+    return UNSTORABLE.search(text) is None
 
 
 class Says:

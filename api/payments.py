@@ -71,10 +71,7 @@ def purchase_credits(body: Row, key: Row) -> ResponseReturnValue:
 
     `checkout_url` is the page of Stripe's where the user pays; the credits come when the payment has succeeded.
     """
-    details = return_urls(body, "success_url", "cancel_url") | {"save_card": body.pop("save_card")}
-    stripe_client()
-    purchase = with_account(g.user_id, "record_purchase", **body, details=details, **key)
-    return checked_out(purchase, lambda: read_purchase(purchase["purchase_id"]))
+    return answer(begin_purchase(body, **key))
 
 
 @bp.get("/purchases")
@@ -105,10 +102,7 @@ def create_checkout_session(body: Row, key: Row) -> ResponseReturnValue:
 
     `checkout_url` is the page of Stripe's where the user pays.
     """
-    details = return_urls(body, "success_url", "cancel_url")
-    stripe_client()
-    checkout = with_account(g.user_id, "request_checkout", **body, details=details, **key)
-    return checked_out(checkout, lambda: call("get_checkout", user_id=g.user_id, checkout_id=checkout["checkout_id"]))
+    return answer(begin_checkout(body, **key))
 
 
 @bp.post("/create-portal-session")
@@ -117,9 +111,7 @@ def create_checkout_session(body: Row, key: Row) -> ResponseReturnValue:
 @bp.output(schemas.PortalSession)
 def create_portal_session(body: Row) -> Row:
     """Open Stripe's customer portal: cards, invoices, cancellation."""
-    urls, sessions = return_urls(body, "return_url"), stripe_client().v1.billing_portal.sessions
-    with_account(g.user_id, "request_customer")
-    return {"url": sessions.create({"customer": customer_of(g.user_id)} | urls).url}
+    return {"url": portal_url(body)}
 
 
 @bp.get("/subscription")
@@ -194,9 +186,7 @@ def set_auto_top_up(body: Row) -> Row:
 
     It buys a package with a saved card whenever fewer credits than the threshold are available.
     """
-    if body["enabled"]:
-        stripe_client()
-    return with_account(g.user_id, "set_auto_top_up", **body)
+    return change_auto_top_up(body)
 
 
 @bp.post("/webhook")
@@ -234,6 +224,38 @@ def page(title: str) -> Response:
     )
 
 
+# What the customer's page does too.
+
+
+def begin_purchase(body: Row, **key: str) -> Row:
+    """The purchase that the body describes, with the page of Stripe's where it is paid."""
+    details = return_urls(body, "success_url", "cancel_url") | {"save_card": body.pop("save_card")}
+    stripe_client()
+    purchase = with_account(g.user_id, "record_purchase", **body, details=details, **key)
+    return checked_out(purchase, lambda: read_purchase(purchase["purchase_id"]))
+
+
+def begin_checkout(body: Row, **key: str) -> Row:
+    """The checkout of the subscription that the body describes, with the page of Stripe's where it is paid."""
+    details = return_urls(body, "success_url", "cancel_url")
+    stripe_client()
+    checkout = with_account(g.user_id, "request_checkout", **body, details=details, **key)
+    return checked_out(checkout, lambda: call("get_checkout", user_id=g.user_id, checkout_id=checkout["checkout_id"]))
+
+
+def portal_url(body: Row) -> str:
+    """Where the user's own page at Stripe is, for some minutes."""
+    urls, sessions = return_urls(body, "return_url"), stripe_client().v1.billing_portal.sessions
+    with_account(g.user_id, "request_customer")
+    return sessions.create({"customer": customer_of(g.user_id)} | urls).url
+
+
+def change_auto_top_up(body: Row) -> Row:
+    if body["enabled"]:
+        stripe_client()
+    return with_account(g.user_id, "set_auto_top_up", **body)
+
+
 # Steps of the above.
 
 
@@ -241,7 +263,7 @@ def read_purchase(purchase_id: UUID) -> Row:
     return call("get_purchase", user_id=g.user_id, purchase_id=purchase_id)
 
 
-def checked_out(wanted: Row, read: Callable[[], Row]) -> ResponseReturnValue:
+def checked_out(wanted: Row, read: Callable[[], Row]) -> Row:
     """A purchase or checkout with the page where it is paid, made now if it is not there yet.
 
     Raises Problem when there is no page, or no payment can be made on it any more.
@@ -255,7 +277,7 @@ def checked_out(wanted: Row, read: Callable[[], Row]) -> ResponseReturnValue:
         raise stripe_refusal(ready.get("error") or performed.get("error"))
     if ready["status"] in ("expired", "failed"):
         raise checkout_expired()
-    return answer(ready | {"replayed": wanted["replayed"]})
+    return ready | {"replayed": wanted["replayed"]}
 
 
 def changed_subscription(**change: Any) -> ResponseReturnValue:

@@ -34,6 +34,7 @@ ENTRY_TYPES = (
 )  # fmt: skip
 INTERVALS = {"monthly": "month", "yearly": "year"}
 REFUND_STATUSES = ("requested", "pending", "requires_action", "succeeded", "failed", "canceled")
+APPROVAL_STATUSES = ("open", "approved", "declined", "withdrawn", "expired")
 EVENT_STATUSES = ("pending", "processed", "ignored", "failed")
 # The largest page; one row more is asked for, to see whether there are more.
 PAGE = 200
@@ -56,6 +57,9 @@ class Required(Schema):
 
 class LedgerFilter(Schema):
     type = Text("Only entries of this type.", validate=OneOf(ENTRY_TYPES))
+    reference_id = Text("Only entries of this reference.")
+    from_ = Time("Only entries from this moment on.", data_key="from", attribute="from")
+    to = Time("Only entries before this moment.")
 
 
 class LedgerPage(LedgerFilter):
@@ -74,6 +78,24 @@ class UsageRange(Schema):
         return {"from": to - timedelta(days=30), "to": to} | data
 
 
+class HistoryRange(Schema):
+    from_ = Time("The first moment; 30 days before the end, unless told.", data_key="from", attribute="from")
+    to = Time("The last moment; now, unless told. A time ahead tells what will be left.")
+    points = Count("How many, at equal distances, both ends among them.", load_default=60, validate=Range(2, 500))
+
+    @post_load
+    def last_days(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        to = data.get("to") or datetime.now(UTC)
+        return {"from": to - timedelta(days=30), "to": to} | data
+
+
+class ReferenceChange(Schema):
+    user_id = Id("Whose reference.", required=True)
+    reference = Text(
+        "What the application calls the user, such as an e-mail address; null, or none, removes it.", load_default=None
+    )
+
+
 class EventsPage(Schema):
     before = Count("Events before this event_no: next_before of the page before.", validate=INT8)
     limit = Count("Events in the page.", load_default=50, validate=Range(1, PAGE))
@@ -88,16 +110,30 @@ class GrantFilter(Schema):
 
 
 class AccountsPage(Schema):
-    search = Text("The beginning of a user's id.")
+    q = Text(
+        "The beginning of a user's id or reference, an id of Stripe's (customer, subscription, payment intent or "
+        "refund), or a reference of the ledger.",
+        attribute="query",
+    )
+    search = Text("The beginning of a user's id; q finds more.")
     tier = Text("Only accounts of this tier.")
     status = Text("Only accounts of this status.", validate=OneOf(["active", "frozen", "closed"]))
     after = Id("Accounts after this user_id: next_after of the page before.")
     limit = Count("Accounts in the page.", load_default=50, validate=Range(1, PAGE))
 
+    @validates_schema
+    def one_search(self, data: dict[str, Any], **_: Any) -> None:
+        if "query" in data and "search" in data:
+            raise ValidationError("Give either q or search.", "search")
+
 
 class ActionsPage(Schema):
     target_user_id = Id("Only what was done to this user.")
     admin_user_id = Id("Only what this admin did.")
+    action = Text("Only this action, such as adjust_credits.")
+    refused = Flag("Only what was refused, or only what was done.")
+    from_ = Time("Only actions from this moment on.", data_key="from", attribute="from")
+    to = Time("Only actions before this moment.")
     before = Id("Actions before this action_id: next_before of the page before.")
     limit = Count("Actions in the page.", load_default=50, validate=Range(1, PAGE))
 
@@ -196,6 +232,10 @@ class TierChange(Schema):
     reason = Text("Kept in the admin log.", required=True)
 
 
+class AdminRelease(Schema):
+    reason = Text("Kept in the admin log.", required=True)
+
+
 class RoleChange(Schema):
     role = Text("user, admin or super_admin.", required=True)
     reason = Text("Kept in the admin log.")
@@ -264,6 +304,50 @@ class RefundRequest(Schema):
             errors = {name: ["Needs stripe_refund."] for name in given if data[name] is not False}
             if errors:
                 raise ValidationError(errors)
+
+
+class ApprovableAction(Schema):
+    """The arguments of the action's function, which says what they mean."""
+
+    user_id = Id("Whose account.", required=True)
+    action = Text("adjust_credits, admin_grant_credits, reverse_entry, request_refund or change_tier.", required=True)
+    amount = Amount("Credits, or US dollars with stripe_refund.")
+    expires_at = Time("When granted credits expire.")
+    entry_no = Integer("The entry to reverse.")
+    tier = Text("The tier to change to.")
+    stripe_refund = Flag("Whether a refund is in money.")
+    payment_intent_id = Text("With stripe_refund: the payment to refund.")
+    grant_credits = Flag("With stripe_refund: grant credits as well.")
+    owe_spent = Flag("With stripe_refund: what the payment bought and is spent already becomes debt.")
+
+
+class PreviewRequest(ApprovableAction):
+    action = Text(
+        "adjust_credits, admin_grant_credits, reverse_entry, request_refund, change_tier, set_account_status or "
+        "admin_release_hold.",
+        required=True,
+    )
+    status = Text("The status to set.")
+    hold_id = Id("The hold to release.")
+
+
+class ApprovalRequest(ApprovableAction):
+    reason = Text("Kept in the admin log.", required=True)
+
+
+class ApprovalsPage(Schema):
+    status = Text("Only requests of this status.", validate=OneOf(APPROVAL_STATUSES))
+    user_id = Id("Only what is about this user.")
+    before = Id("Requests before this approval_id: next_before of the page before.")
+    limit = Count("Requests in the page.", load_default=50, validate=Range(1, PAGE))
+
+
+class Decision(Schema):
+    reason = Text("Kept with the request, and in the admin log.", required=True)
+
+
+class Withdrawal(Schema):
+    reason = Text("Kept with the request, and in the admin log.")
 
 
 class RefundsPage(Schema):
@@ -360,6 +444,50 @@ class Account(Columns):
     last_grant_at = Time(allow_none=True)
     created_at = Time()
     updated_at = Time()
+
+
+class ListedAccount(Account):
+    """With `q`: the last three members, in place of those that only an account of its own has."""
+
+    sometimes: ClassVar[set[str]] = {
+        *("used_total", "next_expiry_at", "last_grant_at", "updated_at"),
+        *("last_activity_at", "reference", "found_by"),
+    }
+
+    last_activity_at = Time("When the account last changed.")
+    reference = Text("What the application calls the user.", allow_none=True)
+    found_by = Text(
+        "user_id, reference, stripe_customer, subscription, payment_intent, stripe_refund or ledger_reference.",
+        allow_none=True,
+    )
+
+
+class UserReference(Columns):
+    user_id = Id()
+    reference = Text("What the application calls the user.", allow_none=True)
+    updated_at = Time("When it last changed.", allow_none=True)
+
+
+class Forecast(Columns):
+    user_id = Id()
+    per_day = Amount("Credits used in a day: the mean of the last 14, or since the account was opened.")
+    available = Amount("What can be spent: the balance without what is held.")
+    lasts_days = Amount(
+        "How many days that lasts at this pace; null when nothing is used, or beyond 10 years.", allow_none=True
+    )
+    runs_out_at = Time("When it is used up.", allow_none=True)
+    expires_unused = Amount("What expires until then, because it is not used up in time.")
+    next_grant_at = Time("When the next month's credits come; null when none are to come.", allow_none=True)
+    next_grant_amount = Amount("How many.", allow_none=True)
+
+
+class BalancePoint(Columns):
+    at = Time()
+    balance = Amount("All credits, held ones included; what had expired by then is gone.")
+
+
+class BalanceHistory(Columns):
+    points = rows(BalancePoint)
 
 
 class LedgerEntry(Columns):
@@ -538,6 +666,107 @@ class AdminResult(Columns):
     replayed = Flag("Whether this key had done it before.")
 
 
+class LotChange(Columns):
+    grant_no = Integer()
+    source = Text()
+    priority = Integer("Lower ones burn first.")
+    expires_at = Time(allow_none=True)
+    before = Amount("What is left of it.")
+    after = Amount("What would be left of it.")
+
+
+class ActionPreview(Columns):
+    success = Flag("Whether it would be done.")
+    reason = Text("Why it would be refused.", allow_none=True)
+    can_request = Flag("Whether another admin can be asked for it.")
+    amount = Amount("What would move.", allow_none=True)
+    balance_before = Amount(allow_none=True)
+    balance_after = Amount(allow_none=True)
+    available_before = Amount(allow_none=True)
+    available_after = Amount(allow_none=True)
+    held_before = Amount(allow_none=True)
+    held_after = Amount(allow_none=True)
+    debt_before = Amount(allow_none=True)
+    debt_after = Amount(allow_none=True)
+    tier_before = Text(allow_none=True)
+    tier_after = Text(allow_none=True)
+    status_before = Text(allow_none=True)
+    status_after = Text(allow_none=True)
+    entry_no = Integer("The ledger entry that it would get.", allow_none=True)
+    clawed = Amount("Of a refund in money: credits that would be taken back.", allow_none=True)
+    spent = Amount("Credits that are spent already and would be let go.", allow_none=True)
+    owed = Amount("Credits that are spent already and would become debt.", allow_none=True)
+    left_today_before = Amount("Of the admin's daily total; null without limits.", allow_none=True)
+    left_today_after = Amount(allow_none=True)
+    lots = fields.List(
+        fields.Nested(LotChange), allow_none=True, metadata={"description": "Those that would change, in burn order."}
+    )
+
+
+class Approval(Columns):
+    approval_id = Id()
+    user_id = Id("Whose account it is about.")
+    action = Text("The function that an approval calls.")
+    amount = Amount(allow_none=True)
+    expires_at = Time("When granted credits expire.", allow_none=True)
+    entry_no = Integer("The entry to reverse.", allow_none=True)
+    tier = Text("The tier to change to.", allow_none=True)
+    stripe_refund = Flag("Whether a refund is in money.")
+    payment_intent_id = Text(allow_none=True)
+    grant_credits = Flag("Whether a refund in money grants credits as well.")
+    owe_spent = Flag("Whether what is spent already becomes debt.")
+    reason = Text("Of who asked.")
+    status = Text("open, approved, declined, withdrawn or expired.")
+    requested_by = Id()
+    requested_at = Time()
+    open_until = Time()
+    decided_by = Id(allow_none=True)
+    decided_at = Time(allow_none=True)
+    decision_reason = Text(allow_none=True)
+    action_id = Id("What an approval led to, in the admin log.", allow_none=True)
+
+
+class ListedApproval(Approval):
+    """One of several, as ListedPurchase."""
+
+
+class Approvals(Columns):
+    approvals = rows(ListedApproval)
+    next_before = Id("Pass it as before to get the next page; null on the last one.", allow_none=True)
+
+
+class ApprovalResult(Columns):
+    success = Flag("Always true: a refusal is a problem document.")
+    reason = Text("Always null.", allow_none=True)
+    approval_id = Id()
+    status = Text("open, approved, declined, withdrawn or expired.")
+    action_id = Id("What an approval led to, in the admin log.", allow_none=True)
+    entry_no = Integer("The ledger entry that it led to.", allow_none=True)
+    amount = Amount(allow_none=True)
+    balance_after = Amount(allow_none=True)
+    refund_id = Id(allow_none=True)
+    refund_status = Text("Of an approved refund: its status, as the refund has it.", allow_none=True)
+    call_id = Id("The call to Stripe that a refund waits for.", allow_none=True)
+    replayed = Flag("Whether it had been done before.")
+
+
+class Admin(Columns):
+    user_id = Id()
+    role = Text("admin or super_admin.")
+    granted_by = Id("Null for the first super admin.", allow_none=True)
+    granted_at = Time(allow_none=True)
+    max_credit_adjustment = Amount("At most at once; null: no limit.", allow_none=True)
+    max_daily_total = Amount("At most on a UTC day; null: no limit.", allow_none=True)
+    moved_today = Amount()
+    left_today = Amount(allow_none=True)
+    can_refund = Flag()
+    approval_above = Amount("Above this, a second admin must approve.", allow_none=True)
+
+
+class Admins(Columns):
+    admins = rows(Admin)
+
+
 class AdminAction(Columns):
     target_user_id = Id("The nil UUID for a change of the configuration.")
     action_id = Id()
@@ -580,7 +809,7 @@ class Summary(AccountSummary):
 
 
 class Accounts(Columns):
-    users = rows(Account)
+    users = rows(ListedAccount)
     next_after = Id("Pass it as after to get the next page; null on the last one.", allow_none=True)
 
 

@@ -662,7 +662,7 @@ def test_responses_have_exactly_the_columns_of_their_types(db):
 
 
 # What has nothing to do with a user's credits.
-OPEN = {f"{V2}/tiers", f"{V2}/packages", f"{V2}/webhook"}
+OPEN = {f"{V2}/tiers", f"{V2}/packages", f"{V2}/webhook", f"{V2}/reference"}
 # What is asked of the others; they are refused before anything in it could be wrong.
 BODIES: dict[str, dict[str, Any]] = {
     "purchase-credits": {"package": "25"},
