@@ -9,8 +9,9 @@ from uuid import uuid4
 from apiflask import APIFlask
 from flask import Response, g, request
 
-from api import admin, billing, legacy, operations, payments
+from api import admin, billing, customer, legacy, operations, panel, payments
 from api.auth import init_auth
+from api.browser import init_browser
 from api.cors import init_cors
 from api.database import init_database
 from api.errors import init_errors
@@ -34,6 +35,8 @@ def create_app(environ: Mapping[str, str] = os.environ) -> API:
     settings = Settings.read(environ)
     init_logging(settings)
     app = API(__name__, title="Credit billing", version="1.0.0", json_errors=False, docs_path=None, static_folder=None)
+    # The redirect would name the host that the request named, whoever sent it.
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     init_database(app, settings)
     init_metrics(app, settings)
@@ -42,7 +45,9 @@ def create_app(environ: Mapping[str, str] = os.environ) -> API:
     init_errors(app)
     init_cors(app, settings)
     init_legacy(app, settings)
-    for blueprint in (billing.bp, payments.bp, admin.bp, legacy.bp, operations.bp, payments.pages):
+    init_browser(app, settings)
+    api = (billing.bp, payments.bp, admin.bp, legacy.bp, operations.bp)
+    for blueprint in (*api, payments.pages, panel.bp, customer.bp):
         app.register_blueprint(blueprint)
     init_openapi(app)
 

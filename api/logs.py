@@ -128,7 +128,7 @@ def init_logging(settings: Settings) -> None:
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:
-    yield from filter(None, (settings.jwt_secret, settings.stripe_key))
+    yield from filter(None, (settings.jwt_secret, settings.session_secret, settings.stripe_key))
     yield from settings.stripe_webhook_secrets
     yield from settings.event_secrets
     try:

@@ -1,6 +1,9 @@
 """What the environment says: the one place that reads it."""
 
 import base64
+import hashlib
+import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -8,6 +11,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 SECRET_BYTES = 32
+# What RFC 6265 lets a cookie be called.
+COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 YES = {"1", "true", "yes", "on"}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("json", "text")
@@ -32,6 +37,9 @@ class Settings:
     JWT_SECRET                  the secret of HS256 tokens, at least 32 bytes.
     JWT_JWKS_URL                where the public keys of RS256 and ES256 tokens are.
     JWT_AUDIENCE, JWT_ISSUER    what `aud` and `iss` must be, several separated by commas; not checked by default.
+    SESSION_SECRET              what signs the cookie of /admin and /billing, at least 32 bytes; made of JWT_SECRET by
+                                default. Without either of them, these pages are closed.
+    TOKEN_COOKIE                the application's own cookie, if it holds its token: whoever has it is signed in.
     CORS_ORIGINS                origins whose pages may call the API, separated by commas; none by default.
     MAX_BODY_BYTES              the largest request body (2 MiB).
     STRIPE_SECRET_KEY           the key of Stripe's API; without one there are no payments.
@@ -59,6 +67,8 @@ class Settings:
     jwks_url: str | None
     audiences: tuple[str, ...]
     issuers: tuple[str, ...]
+    session_secret: str | None = field(repr=False)
+    token_cookie: str | None
     cors_origins: frozenset[str]
     max_body_bytes: int
     stripe_key: str | None = field(repr=False)
@@ -121,6 +131,8 @@ class Settings:
             jwks_url=environ.get("JWT_JWKS_URL") or None,
             audiences=listed(environ.get("JWT_AUDIENCE")),
             issuers=listed(environ.get("JWT_ISSUER")),
+            session_secret=environ.get("SESSION_SECRET") or derived_secret(environ.get("JWT_SECRET")),
+            token_cookie=environ.get("TOKEN_COOKIE") or None,
             cors_origins=frozenset(listed(environ.get("CORS_ORIGINS"))),
             max_body_bytes=int(number("MAX_BODY_BYTES", 2 * 1024 * 1024, 1)),
             stripe_key=environ.get("STRIPE_SECRET_KEY") or None,
@@ -143,6 +155,10 @@ class Settings:
             mistakes.append("JWT_SECRET or JWT_JWKS_URL must be set: without one, no token can be checked.")
         if settings.jwt_secret and len(settings.jwt_secret.encode()) < SECRET_BYTES:
             mistakes.append(f"JWT_SECRET must have at least {SECRET_BYTES} bytes: a short one can be guessed.")
+        if settings.session_secret and len(settings.session_secret.encode()) < SECRET_BYTES:
+            mistakes.append(f"SESSION_SECRET must have at least {SECRET_BYTES} bytes: a short one can be guessed.")
+        if settings.token_cookie and COOKIE_NAME.fullmatch(settings.token_cookie) is None:
+            mistakes.append("TOKEN_COOKIE must be the name of a cookie, without spaces, commas, semicolons or quotes.")
         if settings.jwks_url and urlsplit(settings.jwks_url).scheme not in ("http", "https"):
             mistakes.append("JWT_JWKS_URL must begin with https:// (or http:// on a trusted network).")
         mistakes += [
@@ -192,6 +208,13 @@ def signs_events(secret: str) -> bool:
     except ValueError:
         return False
     return secret.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def derived_secret(jwt_secret: str | None) -> str | None:
+    """A secret for sessions, the same in every process; whoever learns it cannot make tokens with it."""
+    if not jwt_secret:
+        return None
+    return hmac.new(jwt_secret.encode(), b"credit-billing session", hashlib.sha256).hexdigest()
 
 
 def listed(value: str | None) -> tuple[str, ...]:

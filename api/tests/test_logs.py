@@ -21,9 +21,6 @@ from api.tests.conftest import SERVICE, Client, environment, gunicorn, make_app,
 from api.tests.test_errors import break_function
 from scripts.stripe_simulator.webhooks import signature
 
-# It does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
-
 V2 = "/api/billing/v2"
 PASSWORD = "pass-of-the-database"
 JWT_SECRET = "a secret of the log's own tests that nobody sees"

@@ -24,9 +24,6 @@ from scripts.reconcile import moment
 from scripts.servers import ROOT, free_port
 from scripts.stripe_simulator import Simulator
 
-# It does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
-
 SECRET = "a secret for tests that is long enough to be accepted"
 
 

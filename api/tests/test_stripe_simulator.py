@@ -27,9 +27,6 @@ from scripts.servers import ROOT, free_port
 from scripts.stripe_simulator import Control, ControlError, Simulator
 from scripts.stripe_simulator.clock import later, period_end
 
-# It does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
-
 FIXTURES = ROOT.parent / "shared" / "stripe" / "fixtures.json"
 SECRET = "whsec_of_the_tests"
 DAY = 86400

@@ -1,0 +1,539 @@
+"""The panel's pages, with the users, lots and entries of a real database behind them."""
+
+import csv
+import io
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg.errors import QueryCanceled
+from psycopg.types.json import Jsonb
+
+from api.database import call_all
+from api.panel import health
+from api.panel.user import RANGES
+from api.tests.conftest import entries_of
+from api.tests.pages import Browser, text_of
+
+D = Decimal
+SCRIPT = "<script>alert('x')</script>"
+PAGES = ("", "/ledger", "/ledger/1", "/usage", "/payments", "/holds", "/holds?all=yes", "/events", "/log")
+FILES = ("ledger", "lots", "usage", "purchases", "payments", "refunds", "holds", "events", "log")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A user with something of everything, and everything that was typed a script."""
+
+    user_id: UUID
+    reference: str
+    payment: str
+    hold_id: UUID
+
+
+def do(db, function, **arguments):
+    """One call of the SQL API."""
+    named = ", ".join(f"p_{name} => %({name})s" for name in arguments)
+    values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in arguments.items()}
+    return db.execute(f"select * from billing.{function}({named})", values).fetchone()
+
+
+def paid(db, user: UUID, payment: str) -> str:
+    """A purchase of 25 credits, and its payment."""
+    purchase = do(db, "record_purchase", user_id=user, amount=D(25), idempotency_key=payment)
+    intent = {
+        "id": payment, "object": "payment_intent", "amount": 2500, "amount_received": 2500, "currency": "usd",
+        "customer": None, "status": "succeeded", "created": 1700000000, "latest_charge": None,
+        "metadata": {"purchase_id": str(purchase.purchase_id), "user_id": str(user)},
+    }  # fmt: skip
+    do(db, "complete_purchase", purchase_id=purchase.purchase_id, intent=intent)
+    return payment
+
+
+@pytest.fixture(scope="module")
+def known(db, super_admin) -> Known:
+    user, payment = uuid4(), f"pi_{uuid4().hex}"
+    reference = f"{user.hex[:12]}@example.com"
+    db.execute("select billing.open_account(%s, 'tier_200_1000')", [user])
+    do(db, "set_user_reference", user_id=user, reference=reference)
+    paid(db, user, payment)
+    ahead = datetime.now(UTC) + timedelta(days=9)
+    do(db, "grant_credits", user_id=user, amount=D("2.5"), source="promotion", description=SCRIPT, expires_at=ahead)
+    for number, model in enumerate(("gpt-4o", "o4-mini", "gpt-4o")):
+        do(
+            db, "deduct_tokens", user_id=user, model=model, prompt_tokens=1000 + number, completion_tokens=77,
+            reference_type="call", reference_id=f"call-{number}", metadata={"note": SCRIPT},
+        )  # fmt: skip
+    do(db, "deduct_credits", user_id=user, amount=D("0.000000001"), description=SCRIPT, reference_id=SCRIPT)
+    do(db, "deduct_credits", user_id=user, amount=D(10**6), description="far too much")
+    do(db, "adjust_credits", actor=super_admin, user_id=user, amount=D("-1.25"), reason=SCRIPT)
+    do(db, "request_refund", actor=super_admin, user_id=user, amount=D(3), reason=SCRIPT)
+    hold = do(db, "hold_credits", user_id=user, amount=D(4), description=SCRIPT)
+    ended = do(db, "hold_credits", user_id=user, amount=D(1), description="captured")
+    do(db, "capture_hold", user_id=user, hold_id=ended.hold_id, amount=D("0.5"))
+    do(db, "adjust_credits", actor=user, user_id=user, amount=D(1), reason="one may try")
+    return Known(user, reference, payment, hold.hold_id)
+
+
+@pytest.fixture(scope="module")
+def panel(app, super_admin) -> Browser:
+    return Browser(app, super_admin)
+
+
+def rows_of(answer) -> list[dict]:
+    assert answer.status_code == 200, answer.text
+    assert answer.mimetype == "text/csv"
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def shown(answer) -> str:
+    assert answer.status_code == 200, answer.text
+    return text_of(answer.text)
+
+
+# Users.
+
+
+def test_a_user_is_found_by_whatever_is_at_hand(panel, known):
+    alone = f"/admin/users/{known.user_id}"
+    for query in (str(known.user_id), known.user_id.hex.upper(), known.payment):
+        answer = panel.get("/admin/users", query_string={"q": query})
+        assert (answer.status_code, answer.location) == (303, alone), query
+    for query in (known.reference[:10], str(known.user_id)[:12], "call-1"):
+        answer = panel.get("/admin/users", query_string={"q": query})
+        assert known.reference in shown(answer)
+        assert alone in answer.text
+    assert "by ledger reference" in shown(panel.get("/admin/users?q=call-1"))
+
+
+def test_nobody_is_found(panel):
+    assert "Nobody found" in shown(panel.get("/admin/users?q=nobody-at-all"))
+    assert "Nobody found" in shown(panel.get(f"/admin/users?q={uuid4()}"))
+
+
+def test_users_by_tier_and_status_and_page_after_page(panel, db, super_admin, monkeypatch):
+    monkeypatch.setattr("api.panel.users.SHOWN", 2)
+    users = sorted(uuid4() for _ in range(5))
+    for user in users:
+        db.execute("select billing.open_account(%s, 'tier_12_100')", [user])
+        do(db, "set_account_status", actor=super_admin, user_id=user, status="frozen", reason="test")
+    path, seen = "/admin/users?tier=tier_12_100&status=frozen&q=", []
+    while path:
+        answer = panel.get(path)
+        seen += re.findall(r'href="/admin/users/([0-9a-f-]{36})"', answer.text)
+        onward = re.search(r'href="([^"]*after=[^"]*)" rel="next"', answer.text)
+        path = onward and onward[1].replace("&amp;", "&")
+    assert [UUID(each) for each in seen] == users
+    file = rows_of(panel.get("/admin/users.csv?tier=tier_12_100&status=frozen"))
+    assert [UUID(row["user_id"]) for row in file] == users
+
+
+def test_users_as_csv(panel, known):
+    (row,) = rows_of(panel.get("/admin/users.csv", query_string={"q": known.reference}))
+    assert (row["user_id"], row["reference"], row["found_by"]) == (str(known.user_id), known.reference, "reference")
+
+
+# One user.
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_of_a_user(panel, known, page):
+    answer = panel.get(f"/admin/users/{known.user_id}{page}")
+    assert known.reference in shown(answer)
+    assert str(known.user_id) in answer.text
+    assert SCRIPT not in answer.text
+    assert "<script>" not in answer.text
+    assert 'aria-current="page"' in answer.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_of_a_user_with_nothing(panel, db, page):
+    user = uuid4()
+    db.execute("select billing.open_account(%s)", [user])
+    assert f"User {str(user)[:8]}" in shown(panel.get(f"/admin/users/{user}{page}"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "?" not in page] + [f"/{name}.csv" for name in FILES[:3]])
+def test_a_user_who_is_not_there(panel, page):
+    answer = panel.get(f"/admin/users/{uuid4()}{page}")
+    assert answer.status_code == 404
+    assert "account_not_found" in answer.text
+
+
+def test_the_overview_tells_exact_amounts(panel, db, known):
+    account = do(db, "get_account", user_id=known.user_id)
+    text = shown(panel.get(f"/admin/users/{known.user_id}"))
+    for amount in (account.balance, account.available, account.held):
+        whole, _, places = format(amount, "f").partition(".")
+        assert f"{int(whole):,}.{places.rstrip('0').ljust(2, '0')}" in text
+    assert "1 active hold" in text
+    assert "claude" not in text
+
+
+@pytest.mark.parametrize("days", RANGES)
+def test_the_overview_of_any_range(panel, known, days):
+    answer = panel.get(f"/admin/users/{known.user_id}?days={days}")
+    assert f"Balance over the last {days} days" in answer.text
+    assert answer.text.count('<svg class="chart-plot"') == 2
+    assert panel.get(f"/admin/users/{known.user_id}?days={days + 1}").status_code == 400
+
+
+def test_lots_stand_in_the_order_in_which_they_are_spent(panel, db, known):
+    answer = panel.get(f"/admin/users/{known.user_id}")
+    numbers = re.findall(r">lot (\d+)</a>", answer.text)
+    lots = db.execute("select grant_no from billing.list_grants(%s)", [known.user_id]).fetchall()
+    assert numbers == [str(lot.grant_no) for lot in lots]
+    assert "in 8 days" in answer.text
+
+
+def test_more_usage_than_can_be_summed_up_in_time(panel, known, monkeypatch):
+    def cancelled(function, **arguments):
+        if function == "usage_by":
+            raise QueryCanceled
+        return call_all(function, **arguments)
+
+    monkeypatch.setattr("api.panel.user.call_all", cancelled)
+    for path in ("", "/usage"):
+        assert "There is too much to sum it up here" in shown(panel.get(f"/admin/users/{known.user_id}{path}")), path
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *({"prompt_tokens": "12"}, {"prompt_tokens": [1]}, {"prompt_tokens": 1}, {"prompt_tokens": None}),
+        *(
+            {"refused": 1},
+            {"refused": True},
+            {"refused": "x", "asked": "x"},
+            {"model": ["x"]},
+            {"model": {"a": "<script>"}},
+        ),
+        {"prompt_tokens": 1, "completion_tokens": 2, "cached_tokens": "x"},
+    ],
+)
+def test_whatever_the_application_wrote_can_be_looked_at(panel, db, user, metadata):
+    for amount in (1, 100):  # The second one is refused.
+        do(db, "deduct_credits", user_id=user, amount=D(amount), metadata=metadata)
+    for path in ("", "/ledger", "/ledger/2", "/ledger/3", "/usage"):
+        assert "<script>" not in panel.get(f"/admin/users/{user}{path}").text
+        assert shown(panel.get(f"/admin/users/{user}{path}")), path
+
+
+def test_a_query_does_not_lead_astray(panel, db, user, monkeypatch):
+    monkeypatch.setattr("api.panel.users.SHOWN", 1)
+    db.execute("select billing.open_account(%s)", [uuid4()])
+    for query in ("endpoint=x", "_scheme=javascript", "_method=POST", "_external=1", "_anchor=x", "user_id=x"):
+        answer = panel.get(f"/admin/users?{query}")
+        assert shown(answer)
+        (onward,) = re.findall(r'href="([^"]*after=[^"]*)" rel="next"', answer.text)
+        assert onward.startswith("/admin/users?"), query
+        for path in (f"/admin/users/{user}/ledger", "/admin/approvals"):
+            answer = panel.get(f"{path}?{query}")
+            if path.endswith("ledger") or "user_id" not in query:
+                assert answer.status_code == 200, (path, query)
+            assert 'href="javascript' not in answer.text
+
+
+def test_a_frozen_account_and_a_debt_catch_the_eye(panel, db, super_admin):
+    user = uuid4()
+    db.execute("select billing.open_account(%s)", [user])
+    do(db, "set_account_status", actor=super_admin, user_id=user, status="frozen", reason="test")
+    text = shown(panel.get(f"/admin/users/{user}"))
+    assert "The account is frozen" in text
+    assert "Unfreeze" in text
+
+
+# The ledger.
+
+
+def numbers_of(answer) -> list[int]:
+    return [int(each) for each in re.findall(r'aria-label="Entry (\d+)"', answer.text)]
+
+
+def test_the_ledger_is_filtered(panel, db, known):
+    entries = entries_of(db, known.user_id)
+    path = f"/admin/users/{known.user_id}/ledger"
+    newest_first = [entry.entry_no for entry in reversed(entries)]
+    today, tomorrow = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (0, 1))
+    for query, wanted in (
+        ({}, newest_first),
+        ({"type": "", "reference": " ", "from": "", "to": ""}, newest_first),
+        ({"type": "adjustment"}, [entry.entry_no for entry in reversed(entries) if entry.type == "adjustment"]),
+        ({"reference": "call-1"}, [entry.entry_no for entry in entries if entry.reference_id == "call-1"]),
+        ({"from": today, "to": today}, newest_first),
+        ({"from": tomorrow}, []),
+        ({"to": "2020-01-01"}, []),
+    ):
+        assert numbers_of(panel.get(path, query_string=query)) == wanted, query
+        file = rows_of(panel.get(f"{path}.csv", query_string=query))
+        assert [int(row["entry_no"]) for row in file] == wanted
+
+
+def test_the_ledger_is_paged_and_its_file_is_not(panel, known, db, monkeypatch):
+    entries = entries_of(db, known.user_id)
+    monkeypatch.setattr("api.panel.user.SHOWN", 3)
+    monkeypatch.setattr("api.panel.base.READ", 3)
+    path, seen = f"/admin/users/{known.user_id}/ledger?type=usage", []
+    while path:
+        answer = panel.get(path)
+        seen += numbers_of(answer)
+        onward = re.search(r'href="([^"]*before=[^"]*)" rel="next"', answer.text)
+        path = onward and onward[1].replace("&amp;", "&")
+    wanted = [entry.entry_no for entry in reversed(entries) if entry.type == "usage"]
+    assert seen == wanted
+    file = rows_of(panel.get(f"/admin/users/{known.user_id}/ledger.csv?type=usage"))
+    assert [int(row["entry_no"]) for row in file] == wanted
+
+
+def test_a_refused_deduction_says_so(panel, known):
+    text = shown(panel.get(f"/admin/users/{known.user_id}/ledger?type=usage"))
+    assert "Refused" in text
+    assert "1,000,000.00" in text
+    assert "\N{MINUS SIGN}0.000000001" in text
+
+
+def test_an_entry_tells_what_paid_for_it_and_that_it_verifies(panel, db, known):
+    usage = next(entry for entry in entries_of(db, known.user_id) if entry.type == "usage")
+    answer = panel.get(f"/admin/users/{known.user_id}/ledger/{usage.entry_no}")
+    text = shown(answer)
+    assert "Which lots paid for it" in text
+    assert usage.entry_hash.hex() in text
+    assert "The whole account verifies" in text
+    assert "prompt_tokens" in text
+    before = db.execute(
+        "select entry_hash from billing.credit_ledger where user_id = %s and entry_no = %s",
+        [known.user_id, usage.entry_no - 1],
+    ).fetchone()
+    assert before.entry_hash.hex() in text
+
+
+def test_an_entry_is_reversed_once(panel, db, super_admin, user):
+    do(db, "deduct_credits", user_id=user, amount=D(1), reference_id="2")
+    path = f"/admin/users/{user}/ledger"
+    assert "actions/reverse?entry_no=2" in panel.get(f"{path}/2").text
+    assert "actions/reverse" not in panel.get(f"{path}/1").text
+    do(db, "reverse_entry", actor=super_admin, user_id=user, entry_no=2, reason="test")
+    answer = panel.get(f"{path}/2")
+    assert "Reversed byentry 3" in shown(answer)
+    assert "actions/reverse" not in answer.text
+    assert "Reversesentry 2" in shown(panel.get(f"{path}/3"))
+
+
+def test_an_entry_that_was_changed_is_told(panel, db, user):
+    do(db, "deduct_credits", user_id=user, amount=D(1), description="before")
+    with changed(db, user, "after"):
+        assert "This entry does not verify" in shown(panel.get(f"/admin/users/{user}/ledger/2"))
+        assert "elsewhere the account does not" in shown(panel.get(f"/admin/users/{user}/ledger/1"))
+    assert "The whole account verifies" in shown(panel.get(f"/admin/users/{user}/ledger/2"))
+
+
+@contextmanager
+def changed(db, user, description):
+    """The second entry of the user with another description than it was written with."""
+
+    def write(text):
+        with db.transaction():
+            db.execute("alter table billing.credit_ledger disable trigger user")
+            db.execute(
+                "update billing.credit_ledger set description = %s where user_id = %s and entry_no = 2", [text, user]
+            )
+            db.execute("alter table billing.credit_ledger enable always trigger credit_ledger_append_only")
+
+    write(description)
+    yield
+    write("before")
+
+
+def test_a_long_account_is_verified_when_somebody_asks(panel, known, monkeypatch):
+    monkeypatch.setattr("api.panel.user.VERIFIED_AT_ONCE", 1)
+    path = f"/admin/users/{known.user_id}/ledger/1"
+    assert "Verify the account" in shown(panel.get(path))
+    assert "The whole account verifies" in shown(panel.get(f"{path}?verify=yes"))
+
+
+@pytest.mark.parametrize("entry_no", ["0", "99999", str(2**63 - 1), str(2**70)])
+def test_an_entry_that_is_not_there(panel, known, entry_no):
+    assert panel.get(f"/admin/users/{known.user_id}/ledger/{entry_no}").status_code == 404
+
+
+# The rest.
+
+
+@pytest.mark.parametrize("bucket", ["hour", "day", "week", "month"])
+def test_usage_by_any_bucket(panel, known, bucket):
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    query = {"bucket": bucket, "from": today, "to": today}
+    answer = panel.get(f"/admin/users/{known.user_id}/usage", query_string=query)
+    text = shown(answer)
+    assert "gpt-4o" in text
+    assert "o4-mini" in text
+    assert ("chart-plot" in answer.text) == (bucket != "month")
+    assert {
+        row["model"] for row in rows_of(panel.get(f"/admin/users/{known.user_id}/usage.csv", query_string=query))
+    } == {
+        "gpt-4o",
+        "o4-mini",
+        "",
+    }
+
+
+def test_usage_of_years_that_make_no_sense(panel, known):
+    path = f"/admin/users/{known.user_id}/usage"
+    for query in (
+        {"from": "2026-02-01", "to": "2026-01-01"},
+        {"from": "2000-01-01", "bucket": "hour"},
+        {"to": "1999-01-01"},
+    ):
+        assert panel.get(path, query_string=query).status_code == 200, query
+    for query in ({"from": "0001-01-01", "to": "0001-01-01"}, {"to": "9999-12-31"}, {"from": "x"}):
+        assert panel.get(path, query_string=query).status_code == 400, query
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_table_is_a_file(panel, known, name):
+    rows = rows_of(panel.get(f"/admin/users/{known.user_id}/{name}.csv"))
+    assert rows
+    assert not [value for row in rows for value in row.values() if value.startswith("=")]
+
+
+def test_payments(panel, known):
+    text = shown(panel.get(f"/admin/users/{known.user_id}/payments"))
+    assert known.payment in text
+    assert "$25.00" in text
+    assert "No subscription." in text
+
+
+def test_holds_and_payments_are_paged_and_their_files_are_not(panel, db, known, monkeypatch):
+    monkeypatch.setattr("api.panel.user.SHOWN", 1)
+    monkeypatch.setattr("api.panel.base.READ", 1)
+    path, seen = f"/admin/users/{known.user_id}/holds?all=yes", []
+    while path:
+        answer = panel.get(path)
+        seen += re.findall(r'class="mono" title="([0-9a-f-]{36})">', text_from(answer, "<tbody>"))
+        onward = re.search(r'href="([^"]*before=[^"]*)" rel="next"', answer.text)
+        path = onward and onward[1].replace("&amp;", "&")
+    wanted = db.execute("select hold_id from billing.list_holds(%s, false)", [known.user_id]).fetchall()
+    assert seen == [str(row.hold_id) for row in wanted]
+    file = rows_of(panel.get(f"/admin/users/{known.user_id}/holds.csv"))
+    assert [row["hold_id"] for row in file] == seen
+    assert len(seen) == 2
+    buyer = uuid4()
+    db.execute("select billing.open_account(%s, 'tier_200_1000')", [buyer])
+    payments = [paid(db, buyer, f"pi_{uuid4().hex}") for _ in range(3)]
+    file = rows_of(panel.get(f"/admin/users/{buyer}/payments.csv"))
+    assert sorted(row["payment_intent_id"] for row in file) == sorted(payments)
+    assert "The latest 1; the CSV has all." in shown(panel.get(f"/admin/users/{buyer}/payments"))
+
+
+def text_from(answer, mark: str) -> str:
+    return answer.text.partition(mark)[2]
+
+
+def test_a_hold_can_be_released_and_its_end_is_told(panel, known):
+    active = panel.get(f"/admin/users/{known.user_id}/holds")
+    assert f"release-hold?hold_id={known.hold_id}" in active.text
+    assert "captured" not in shown(active)
+    assert "Captured" in shown(panel.get(f"/admin/users/{known.user_id}/holds?all=yes"))
+
+
+# The admin log.
+
+
+def test_the_log_is_filtered(panel, known, super_admin):
+    def count(**query):
+        answer = panel.get("/admin/log", query_string={"user": known.user_id} | query)
+        file = rows_of(panel.get("/admin/log.csv", query_string={"user": known.user_id} | query))
+        assert answer.text.count('<th scope="row"') == len(file)
+        return len(file)
+
+    assert count() == 3
+    assert count(action="adjust_credits") == 2
+    assert count(action="adjust_credits", outcome="refused") == 1
+    assert count(outcome="done") == 2
+    assert count(admin=super_admin) == 2
+    assert count(to="2020-01-01") == 0
+    assert count(**{"from": f"{datetime.now(UTC):%Y-%m-%d}"}) == 3
+
+
+def test_the_log_is_paged(panel, db, super_admin, user, monkeypatch):
+    for number in range(5):
+        do(db, "adjust_credits", actor=super_admin, user_id=user, amount=D(1), reason=f"no. {number}")
+    monkeypatch.setattr("api.panel.log.SHOWN", 2)
+    path, seen = f"/admin/log?user={user}", []
+    while path:
+        answer = panel.get(path)
+        seen += re.findall(r"no\. (\d)", answer.text)
+        onward = re.search(r'href="([^"]*before=[^"]*)" rel="next"', answer.text)
+        path = onward and onward[1].replace("&amp;", "&")
+    assert seen == ["4", "3", "2", "1", "0"]
+
+
+# Health.
+
+
+def test_the_health_page(panel):
+    text = shown(panel.get("/admin/health"))
+    for name in ("Alerts", "Jobs", "Verification", "Stripe's events", "checkpoint_ledger", "negative_balances"):
+        assert name in text
+
+
+def test_alerts():
+    quiet = {"alert": "ledger", "rows": 0}
+    assert health.check_alerts([quiet]).state == "ok"
+    assert health.check_alerts([quiet, {"alert": "admin_activity", "rows": 2}]).state == "warn"
+    assert health.check_alerts([{"alert": "ledger", "rows": 1}]).state == "bad"
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "ok"),
+        ({"problem": "late"}, "warn"),
+        ({"problem": "failed"}, "bad"),
+        ({"enabled": False}, "quiet"),
+        ({"last_outcome": "running"}, "info"),
+        ({"succeeded_at": None}, "info"),
+    ],
+)
+def test_jobs(changes, state):
+    job = {
+        "name": "j",
+        "problem": None,
+        "enabled": True,
+        "last_outcome": "succeeded",
+        "succeeded_at": datetime.now(UTC),
+    }
+    job |= changes
+    assert health.state_of_job(job)[0] == state
+    if job["problem"]:
+        assert health.check_jobs([job]).state == state
+
+
+def test_verifications():
+    now = datetime.now(UTC)
+    row = {"finished_at": now, "findings": 0, "entries": 7, "accounts": 2}
+    assert health.check_ledger([row]).state == "ok"
+    assert health.check_ledger([row | {"finished_at": None}, row]).state == "ok"
+    assert health.check_ledger([row | {"findings": 1}]).state == "bad"
+    assert health.check_ledger([row | {"finished_at": now - timedelta(days=3)}]).state == "warn"
+    assert health.check_ledger([]).state == "warn"
+
+
+def test_queues():
+    metrics = [
+        {"name": "billing_queue_waiting", "labels": {"queue": "events"}, "value": D(3)},
+        {"name": "billing_queue_oldest_seconds", "labels": {"queue": "events"}, "value": D(1200)},
+        {"name": "billing_queue_given_up", "labels": {"queue": "refunds"}, "value": D(1)},
+        {"name": "billing_active_holds", "labels": {}, "value": D(9)},
+    ]
+    queues = health.queues_of(metrics)
+    assert health.check_queue("events", queues["events"]).state == "warn"
+    assert health.check_queue("events", queues["events"] | {"seconds": D(60)}).state == "ok"
+    assert health.check_queue("refunds", queues["refunds"]).state == "bad"
+    assert health.check_queue("stripe_calls", {}).state == "ok"
