@@ -10,7 +10,7 @@ RUN    := .venv/bin/python -m
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-migration bench-jobs migrate worker cron-jobs events reconcile doctor psql config-diff config-apply config-pull lint format lock clean
+.PHONY: help run test screenshots bench bench-migration bench-jobs migrate worker cron-jobs events reconcile doctor psql config-diff config-apply config-pull lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +20,12 @@ run: $(VENV) ## Start database, API, worker and a Stripe to try out; Ctrl-C stop
 	@$(RUN) scripts.run $(ARGS)
 
 test: $(VENV) ## Lint, then all tests on PostgreSQL 15 and 18
-	@$(PYTHON) scripts/system.py postgres
+	@$(PYTHON) scripts/system.py postgres browser
 	@$(RUN) scripts.test $(ARGS)
+
+screenshots: $(VENV) ## Picture each page, light, dark and phone, into screenshots/
+	@$(PYTHON) scripts/system.py browser
+	@$(RUN) scripts.screenshots $(ARGS)
 
 bench: $(VENV) ## Measure the hot paths on a scratch server; writes bench.json
 	@$(RUN) scripts.bench $(ARGS)

@@ -24,15 +24,16 @@ from scripts.servers import ROOT, ServerError, reachable_database
 
 DAYS = 34
 MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4", "gemini-2.5-flash", "o4-mini")
+SATURDAY = 5
 FEATURES = ("chat", "summarise", "code-review", "search")
 
-# Name, tier, calls a day, and the size of a call (times 1,000 prompt tokens).
+# Name, tier, calls on a working day, and the size of a call (times 1,000 prompt tokens).
 USERS: tuple[tuple[str, str, int, int], ...] = (
-    ("ada", "tier_2_20", 6, 8),
-    ("grace", "tier_12_100", 10, 20),
-    ("linus", "free", 3, 10),
-    ("margaret", "tier_200_1000", 14, 60),
-    ("dennis", "tier_6_50", 5, 12),
+    ("ada", "tier_2_20", 6, 40),
+    ("grace", "tier_12_100", 10, 90),
+    ("linus", "free", 3, 16),
+    ("margaret", "tier_200_1000", 36, 200),
+    ("dennis", "tier_6_50", 5, 100),
     ("barbara", "free", 0, 0),
 )
 
@@ -131,7 +132,7 @@ def day_of_calls(past: Past, number: int, day: datetime, until: datetime) -> Non
     calls = [
         (day + timedelta(seconds=dice.randrange(86_400)), name, thousands)
         for name, _, count, thousands in USERS
-        for _ in range(count)
+        for _ in range(count if day.weekday() < SATURDAY else (count + 2) // 4)
     ]
     for call, (at, name, thousands) in enumerate(sorted(calls)):
         prompt = dice.randrange(200, 2_000 * thousands)
@@ -161,16 +162,6 @@ def support_cases(past: Past, now: datetime) -> None:
     def earlier() -> None:
         past.move(now - timedelta(hours=next(hours)))
 
-    earlier()
-    past.call(
-        "grant_credits",
-        user_id=demo_id("margaret"),
-        amount=Decimal("200"),
-        source="promotion",
-        description="Launch week promotion",
-        expires_at=now + timedelta(days=30),
-        idempotency_key="demo-launch-week",
-    )
     earlier()
     past.call(
         "adjust_credits",
@@ -207,8 +198,27 @@ def support_cases(past: Past, now: datetime) -> None:
         "change_tier", actor=super_admin, user_id=demo_id("barbara"), tier="tier_2_20", reason="Upgraded by phone"
     )
     earlier()
+    past.call(
+        "request_refund",
+        actor=super_admin,
+        user_id=demo_id("ada"),
+        amount=Decimal("2.5"),
+        reason="The answers of Tuesday evening were cut off",
+        idempotency_key="demo-refund",
+    )
+    earlier()
     past.call("deduct_credits", user_id=demo_id("dennis"), amount=Decimal("0.25"), description="chat")
     past.call("deduct_credits", user_id=demo_id("linus"), amount=Decimal("50"), description="video")
+    earlier()
+    past.call(
+        "hold_credits",
+        user_id=demo_id("margaret"),
+        amount=Decimal("40"),
+        expires_in=timedelta(days=7),
+        description="Render farm, has not reported back",
+        idempotency_key="demo-render-farm",
+    )
+    requests_of_admins(past, earlier)
     past.move(now - timedelta(minutes=2))
     past.call(
         "hold_credits",
@@ -218,6 +228,58 @@ def support_cases(past: Past, now: datetime) -> None:
         description="Agent run in progress",
         idempotency_key="demo-agent-run",
     )
+
+
+def ask(past: Past, name: str, action: str, amount: str, reason: str) -> UUID:
+    """An admin's request that another one decides: its approval_id."""
+    answer = past.call(
+        "request_approval",
+        actor=IDENTITIES["admin"],
+        user_id=demo_id(name),
+        action=action,
+        amount=Decimal(amount),
+        reason=reason,
+    )
+    assert answer[0], answer[1]
+    return answer[2]
+
+
+def requests_of_admins(past: Past, earlier: Callable[[], None]) -> None:
+    """What an admin may not do alone: declined, and still open."""
+    earlier()
+    refund = ask(past, "linus", "request_refund", "3", "Says that the summaries were of no use")
+    earlier()
+    past.call(
+        "decline_request",
+        actor=IDENTITIES["super_admin"],
+        approval_id=refund,
+        reason="The free tier has no refunds",
+    )
+    earlier()
+    ask(past, "dennis", "adjust_credits", "2500", "Annual bonus, as agreed with sales")
+
+
+def gifts(past: Past, number: int, day: datetime) -> None:
+    """What margaret got in the middle of the month."""
+    past.move(day)
+    if number == DAYS - 19:
+        past.call(
+            "grant_credits",
+            user_id=demo_id("margaret"),
+            amount=Decimal("200"),
+            source="promotion",
+            description="Launch week promotion",
+            expires_at=day + timedelta(days=50),
+            idempotency_key="demo-launch-week",
+        )
+    elif number == DAYS - 8:
+        credited = ask(past, "margaret", "adjust_credits", "1200", "Credits of the yearly contract, ticket 4711")
+        past.call(
+            "approve_request",
+            actor=IDENTITIES["super_admin"],
+            approval_id=credited,
+            reason="The contract says so",
+        )
 
 
 def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
@@ -234,11 +296,13 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
     )
     for name, tier, _, _ in USERS:
         past.call("open_account", user_id=demo_id(name), tier=tier)
+        past.call("set_user_reference", user_id=demo_id(name), reference=f"{name}@example.com")
     for number in range(DAYS + 1):
         day = start + timedelta(days=number)
         if day.day == 1:
             past.move(day)
             past.monthly_grants()
+        gifts(past, number, day)
         day_of_calls(past, number, day, now - timedelta(hours=21))
     support_cases(past, now)
     tell(f"demo: {len(USERS)} accounts with {DAYS} days of history, an admin and a super admin")

@@ -210,6 +210,8 @@ def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str], e
     base = f"http://127.0.0.1:{port}"
     at = psycopg.conninfo.conninfo_to_dict(url)
     print(f"\nAPI        {base}\nDocs       {base}/docs")
+    print(f"Panel      {base}/admin  (sign in with ADMIN_TOKEN or SUPER_ADMIN_TOKEN)")
+    print(f"Customer   {base}/billing  (sign in with USER_TOKEN or PURCHASER_TOKEN)")
     print(f"Database   {at.get('dbname', '')} on {at.get('host', '')}:{at.get('port', 5432)}  (make psql)")
     simulated = environment.get("STRIPE_API_BASE")
     told = f"simulated at {simulated} (set STRIPE_SECRET_KEY for the real one)"

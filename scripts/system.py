@@ -1,9 +1,10 @@
-"""Install what comes from Debian, not from PyPI: python3-venv, the PostgreSQL 15 that the tests run on, and promtool.
+"""Install what comes from Debian, not from PyPI: python3-venv, the tests' PostgreSQL 15, promtool, and Chromium.
 
 Runs before the virtual environment exists, so it needs the system's Python and its standard library only.
 
     python3 scripts/system.py venv        what `make run` needs
-    python3 scripts/system.py postgres    what `make test` needs besides
+    python3 scripts/system.py postgres    what `make lint` needs besides
+    python3 scripts/system.py browser     what `make screenshots` needs besides, and `make test` with both
 """
 
 import argparse
@@ -19,6 +20,10 @@ POSTGRES = Path("/usr/lib/postgresql/15")
 EXTENSIONS = Path("/usr/share/postgresql/15/extension")
 # Reads the rules of docs/monitoring; the package that brings it has a server too, which is nobody's wish here.
 PROMTOOL = Path("/usr/bin/promtool")
+# Playwright drives it; the browsers that Playwright brings itself come from no package.
+CHROMIUM = Path("/usr/bin/chromium-headless-shell")
+# What a page that asks for the system's font is drawn in: the same on every machine.
+INTER = Path("/usr/share/fonts/opentype/inter")
 
 # What invoke-rc.d asks before it starts a service, and what systemd reads of one.
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -36,6 +41,7 @@ NEEDS: dict[str, Needs] = {
         "postgresql-15-plpgsql-check": (EXTENSIONS / "plpgsql_check.control").exists,
         "prometheus": PROMTOOL.exists,
     },
+    "browser": {"chromium-headless-shell": CHROMIUM.exists, "fonts-inter": INTER.exists},
 }
 
 
@@ -68,10 +74,10 @@ def without_services(packages: list[str]) -> Iterator[None]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("need", choices=sorted(NEEDS), help="what is about to be used")
-    needs = NEEDS[parser.parse_args().need]
+    parser.add_argument("needs", nargs="+", choices=sorted(NEEDS), metavar="need", help="what is about to be used")
+    needs = parser.parse_args().needs
 
-    missing = [package for package, present in needs.items() if not present()]
+    missing = [package for need in needs for package, present in NEEDS[need].items() if not present()]
     if not missing:
         return 0
     if os.geteuid() != 0:

@@ -33,6 +33,9 @@ from scripts.pytest_billing import Database, databases
 from scripts.servers import ROOT, free_port
 from scripts.stripe_simulator import Simulator
 
+# Through these, HTTP tries the SQL API on every version; what the others test does not depend on the server's.
+ON_EVERY_VERSION = {"test_admin.py", "test_billing.py", "test_payments.py"}
+
 SECRET = "a secret for tests that is long enough to be accepted"
 WEBHOOK_SECRET = "whsec_of_the_tests"
 GUNICORN = [
@@ -40,6 +43,13 @@ GUNICORN = [
     *("--worker-class", "gthread", "--workers", "2", "--threads", "8"),
 ]
 APP_URL = "https://shop.example.com/app"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT / "api") and item.path.name not in ON_EVERY_VERSION:
+            item.add_marker("once")
 
 
 def token(*, secret: Any = SECRET, algorithm: str = "HS256", headers: dict | None = None, **claims: Any) -> str:
@@ -206,8 +216,8 @@ def served_at(app: API) -> Iterator[str]:
 class Gunicorn:
     """The API as it runs: its URL, its process, and the log that it writes."""
 
-    def __init__(self, environ: dict[str, str], log: Path, *options: str) -> None:
-        self.port = free_port()
+    def __init__(self, environ: dict[str, str], log: Path, *options: str, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         with log.open("wb") as file:
@@ -237,8 +247,8 @@ class Gunicorn:
 
 
 @contextmanager
-def gunicorn(environ: dict[str, str], log: Path, *options: str) -> Iterator[Gunicorn]:
-    running = Gunicorn(environ, log, *options)
+def gunicorn(environ: dict[str, str], log: Path, *options: str, port: int | None = None) -> Iterator[Gunicorn]:
+    running = Gunicorn(environ, log, *options, port=port)
     try:
         yield running
     finally:
