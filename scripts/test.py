@@ -2,9 +2,10 @@
 
     python -m scripts.test [--postgres 15|18] [-- options of pytest]
 
-What does not depend on the server's version is marked `once`, and runs on the embedded one, beside the two versions:
-the tests mostly wait for one session, and the machine has more cores. The output of the first is shown as it comes,
-that of the others when all are done. Exit code 1 if any part failed.
+What does not depend on the server's version is marked `once`, and runs on the embedded one, beside the two versions;
+what drives a browser or a command, `outside`, beside all of them: a test mostly waits for something else, and the
+machine has more cores. The output of the first is shown as it comes, that of the others when all are done. Exit code 1
+if any part failed.
 """
 
 import argparse
@@ -88,7 +89,9 @@ def main() -> int:
         parts.append(Running("lint", ["scripts.lint"]).wait())
     if arguments.postgres is None:
         runs = [Run(f"PostgreSQL {version}", version, "not once") for version in (DEBIAN, EMBEDDED)]
-        tested = test([*runs, Run("once", EMBEDDED, "once")], arguments.options)
+        runs.append(Run("once", EMBEDDED, "once and not outside"))
+        runs.append(Run("from outside", EMBEDDED, "outside"))
+        tested = test(runs, arguments.options)
     else:
         tested = test([Run(f"PostgreSQL {arguments.postgres}", arguments.postgres)], arguments.options)
     # Options may name tests that only some of them have.

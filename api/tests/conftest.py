@@ -35,6 +35,7 @@ from scripts.stripe_simulator import Simulator
 
 # Through these, HTTP tries the SQL API on every version; what the others test does not depend on the server's.
 ON_EVERY_VERSION = {"test_admin.py", "test_billing.py", "test_payments.py"}
+FROM_OUTSIDE = ("browser", "test_payment_commands.py")
 
 SECRET = "a secret for tests that is long enough to be accepted"
 WEBHOOK_SECRET = "whsec_of_the_tests"
@@ -50,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(ROOT / "api") and item.path.name not in ON_EVERY_VERSION:
             item.add_marker("once")
+            if item.path.relative_to(ROOT / "api/tests").parts[0] in FROM_OUTSIDE:
+                item.add_marker("outside")
 
 
 def token(*, secret: Any = SECRET, algorithm: str = "HS256", headers: dict | None = None, **claims: Any) -> str:

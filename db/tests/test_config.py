@@ -16,7 +16,7 @@ from scripts.pytest_billing import Database
 from scripts.servers import ROOT
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.outside]
 
 
 @pytest.fixture

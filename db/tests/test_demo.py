@@ -9,7 +9,7 @@ import pytest
 from scripts.demo import DAYS, IDENTITIES, OLD_USERS, USERS, seed
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.outside]
 
 
 def test_the_demo_verifies_and_has_something_of_everything(conn: psycopg.Connection) -> None:

@@ -14,7 +14,7 @@ from scripts.pytest_billing import Clock, Database, databases
 from scripts.servers import ROOT
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.outside]
 
 NOON = datetime(2025, 3, 15, 12, tzinfo=UTC)
 USERS, USAGE = 600, 6000

@@ -35,7 +35,7 @@ from scripts.servers import ROOT, free_port
 from scripts.testserver import TestServer
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.outside]
 
 SCRIPT = str(ROOT / "scripts" / "migrate_to_credits.py")
 NOON = datetime(2025, 3, 15, 12, tzinfo=UTC)

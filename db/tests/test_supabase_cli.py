@@ -13,7 +13,7 @@ from scripts.migrate import MIGRATIONS, migrate
 from scripts.servers import RUN
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.outside]
 
 PACKAGE = "supabase@3.1.0"
 DIRECTORY = RUN / "npm"

@@ -77,7 +77,6 @@ def test_a_row_that_cannot_be_granted_is_told_and_the_others_are_granted(people,
     expect(page.get_by_role("region", name="Rows that would be refused")).to_contain_text("closed")
     grant(page)
     assert balances(site, [good, frozen]) == [8, 5]
-    page.reload()
     expect(page.get_by_role("region", name="Rows").get_by_role("row").filter(has_text=str(frozen)[:8])).to_contain_text(
         "The account is closed."
     )
