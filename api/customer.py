@@ -335,7 +335,11 @@ def plain_amount(amount: Decimal | None) -> str:
 
 
 def show(status: int = 200, **members: Any) -> ResponseReturnValue:
-    facts = plan_facts() | account_facts(g.account) | buying_facts() | members
+    bought = buying_facts()
+    if bought["paid"]:
+        # What is said to have arrived must be in the numbers beside it: they are read after it.
+        g.account = call("get_account", user_id=g.user_id)
+    facts = plan_facts() | account_facts(g.account) | bought | members
     return render_template("customer/overview.html", **facts), status
 
 
@@ -500,12 +504,18 @@ def low_balance() -> Decimal | None:
     match request.form.get("tell"):
         case "never":
             return Decimal(0)
-        case "default":
+        case "default" if not typed_below():
             return None
     given = filled(schemas.NotificationsChange)["low_balance"]
     if given is None:
         raise Problem(400, "invalid_request", "Give a number of credits, like 5.")
     return given
+
+
+def typed_below() -> bool:
+    """Whether a number was typed where none stood: who types one means it, whichever choice is marked."""
+    shown = call("get_notifications", user_id=g.user_id)
+    return bool(request.form.get("low_balance", "").strip()) and (shown["is_default"] or shown["low_balance"] == 0)
 
 
 def key_for_form() -> str:

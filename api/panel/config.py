@@ -127,8 +127,8 @@ def save(
         ), problem.status
     done = "was saved already, and was not saved again" if result["replayed"] else "is saved"
     flash(
-        f"{SECTIONS[section].title}: {new_name} {done}. `make config-diff` shows it as edited in the database; "
-        "`make config-pull` brings it into api/billing_config.py.",
+        f"{SECTIONS[section].title}: {new_name} {done}. make config-diff shows it as edited in the database; "
+        "make config-pull brings it into api/billing_config.py.",
         "info" if result["replayed"] else "success",
     )
     return redirect(url_for("panel.config", _anchor=section), 303)

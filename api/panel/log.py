@@ -13,6 +13,7 @@ from api.schemas import AdminAction
 ACTIONS = (
     *("adjust_credits", "admin_grant_credits", "reverse_entry", "request_refund", "change_tier", "set_account_status"),
     *("admin_release_hold", "request_approval", "approve_request", "decline_request", "withdraw_request"),
+    *("begin_bulk_grant", "run_bulk_grant", "retry_bulk_grant", "stop_bulk_grant"),
     *("set_user_role", "bootstrap_super_admin", "change_config", "apply_config"),
 )
 OUTCOMES = ("done", "refused")

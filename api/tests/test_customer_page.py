@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
+from api import customer
 from api.customer import days_text, parts, rough
 from api.database import call_all
 from api.tests.conftest import APP_URL, balance_of, entries_of, make_app, token
@@ -240,6 +241,22 @@ def test_who_comes_back_from_paying_is_thanked(browser, client, stripe, buyer):
     assert "Thank you. 12.34 credits have arrived." in page(browser(buyer), "/billing?paid=purchase")
 
 
+def test_what_has_arrived_is_in_the_numbers(browser, client, stripe, buyer, monkeypatch):
+    """Also when the payment is told of while the page is being made."""
+    ask = customer.call_all
+
+    def told_meanwhile(function: str, **arguments: Any) -> list[dict[str, Any]]:
+        if function == "list_purchases" and not ask("list_purchases", **arguments):
+            bought(client, stripe, buyer, amount="12.34")
+        return ask(function, **arguments)
+
+    signed_in = browser(buyer)
+    monkeypatch.setattr(customer, "call_all", told_meanwhile)
+    shown = page(signed_in, "/billing?paid=purchase")
+    assert "12.34 credits have arrived." in shown
+    assert "1,017.34" in shown
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "reason"),
     [
@@ -458,7 +475,9 @@ def test_a_receipt_that_cannot_be_fetched(browser, client, logged, stripe, buyer
     [
         ({"tell": "below", "low_balance": "7.5"}, "7.5", False),
         ({"tell": "never", "low_balance": "7.5"}, "0", False),
-        ({"tell": "default", "low_balance": "7.5"}, "1", True),
+        # Who types a number means it.
+        ({"tell": "default", "low_balance": "7.5"}, "7.5", False),
+        ({"tell": "default"}, "1", True),
     ],
 )
 def test_when_to_be_told_of_a_low_balance(browser, client, user, fields, low_balance, is_default):
@@ -467,7 +486,8 @@ def test_when_to_be_told_of_a_low_balance(browser, client, user, fields, low_bal
     assert (answer.status_code, answer.headers["Location"]) == (303, "/billing#notifications")
     kept = client.get("/api/billing/v2/notifications", by=user)
     assert (kept["low_balance"], kept["is_default"]) == (D(low_balance), is_default)
-    assert f'value="{fields["tell"]}" checked' in signed_in.get("/billing").text
+    chosen = "default" if is_default else "never" if low_balance == "0" else "below"
+    assert f'value="{chosen}" checked' in signed_in.get("/billing").text
 
 
 @pytest.mark.parametrize("fields", [{"tell": "below"}, {"tell": "below", "low_balance": "-1"}, {"low_balance": "x"}])

@@ -99,6 +99,7 @@ def test_a_file_is_shown_started_and_granted(page, users, db, admin):
     ]
     assert {(row["outcome"], row["reason"], row["entry_no"]) for row in rows} == {("granted", "An outage", "2")}
     assert name in page.get("/admin/bulk").text
+    assert f'<a href="{path}">{name}</a>' in page.get("/admin/log?action=begin_bulk_grant").text
 
 
 def test_without_a_script_a_button_does_a_batch(page, users, db):

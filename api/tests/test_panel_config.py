@@ -72,7 +72,7 @@ def test_a_change_is_shown_as_a_difference_and_then_saved(boss, db, model):
     assert (first.status_code, second.status_code) == (303, 303)
     assert price_of(db, model).input_per_million == D("1.375")
     told = text_of(boss.get("/admin/config").text)
-    assert "`make config-diff` shows it as edited in the database" in told
+    assert "make config-diff shows it as edited in the database" in told
     assert "was not saved again" in told
 
 
