@@ -17,6 +17,7 @@ from api.fields import INT8, Count, Id, Schema, Text
 from api.panel.base import SHOWN, Day, all_rows, bp, days, midnight, next_and_first
 from api.schemas import ENTRY_TYPES
 from api.schemas import AdminAction as ActionColumns
+from api.schemas import BalancePoint as PointColumns
 from api.schemas import GrantLot as LotColumns
 from api.schemas import Hold as HoldColumns
 from api.schemas import LedgerEntry as EntryColumns
@@ -109,7 +110,7 @@ def user(user_id: UUID) -> str:
     shown = asked(ChartRange)["days"]
     to = datetime.now(UTC)
     since = to - timedelta(days=shown)
-    points = call_all("balance_history", user_id=user_id, **{"from": since, "to": to}, points=POINTS[shown])
+    points = balances(user_id, to, shown)
     lots = call_all("list_grants", user_id=user_id)
     entries = call_all("list_entries", user_id=user_id, limit=RECENT)
     usage = usage_of(user_id, since, to, "week" if shown > 120 else "day")
@@ -126,6 +127,19 @@ def user(user_id: UUID) -> str:
         days=shown,
         ranges=RANGES,
     )
+
+
+def balances(user_id: UUID, to: datetime, shown: int) -> list[Row]:
+    """The balance at as many points as a chart of these days has."""
+    since = to - timedelta(days=shown)
+    return call_all("balance_history", user_id=user_id, **{"from": since, "to": to}, points=POINTS[shown])
+
+
+@bp.get("/users/<uuid:user_id>/balance.csv")
+def user_balance_csv(user_id: UUID) -> Response:
+    """What the chart shows."""
+    points = balances(user_id, datetime.now(UTC), asked(ChartRange)["days"])
+    return csv_response("balance.csv", list(PointColumns().fields), points)
 
 
 @bp.get("/users/<uuid:user_id>/lots.csv")

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from api.database import call_all
 from api.panel import health
 from api.panel.user import RANGES
-from api.tests.conftest import entries_of
+from api.tests.conftest import balance_of, entries_of
 from api.tests.pages import Browser, text_of
 
 D = Decimal
@@ -157,6 +157,13 @@ def test_each_page_of_a_user_with_nothing(panel, db, page):
     user = uuid4()
     db.execute("select billing.open_account(%s)", [user])
     assert f"User {str(user)[:8]}" in shown(panel.get(f"/admin/users/{user}{page}"))
+
+
+def test_the_balance_over_time_as_csv(panel, known, db):
+    file = rows_of(panel.get(f"/admin/users/{known.user_id}/balance.csv?days=7"))
+    assert len(file) == 169
+    assert Decimal(file[0]["balance"]) == 0
+    assert Decimal(file[-1]["balance"]) == balance_of(db, known.user_id) > 0
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "?" not in page] + [f"/{name}.csv" for name in FILES[:3]])
