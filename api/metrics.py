@@ -171,12 +171,27 @@ class Metrics:
     def text(self) -> bytes:
         """All there is to tell, as Prometheus reads it."""
         registry = CollectorRegistry()
-        if os.environ.get(SHARED):
-            MultiProcessCollector(registry)
+        if directory := os.environ.get(SHARED):
+            registry.register(SharedMetrics(Path(directory)))
         else:
             registry.register(self.registry)
         registry.register(self.database)
         return generate_latest(registry)
+
+
+class SharedMetrics(Collector):
+    """What all processes count, in the files that they share."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        """Sum the files up, but for empty ones, which prometheus_client creates first and cannot read.
+
+        One whose process was killed at that moment would else be the end of all scrapes:
+        https://github.com/prometheus/client_python/issues/1199
+        """
+        return MultiProcessCollector.merge([str(file) for file in self.directory.glob("*.db") if size_of(file) > 0])
 
 
 class DatabaseMetrics(Collector):
@@ -205,6 +220,14 @@ class DatabaseMetrics(Collector):
             family = families.setdefault(name, Metric(name, HELP.get(name, OTHER_HELP), "gauge"))
             family.add_sample(name, {label: str(value) for label, value in row["labels"].items()}, float(row["value"]))
         yield from families.values()
+
+
+def size_of(file: Path) -> int:
+    """How many bytes it has; none if it is gone, as the gauges of a process that has ended are."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def outcome_of(row: Row) -> str:
