@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from flask import Flask, current_app
@@ -51,25 +52,42 @@ def call_within(seconds: float, function: str) -> list[Row]:
     """The rows that billing.<function> returns, if it takes no longer; raises psycopg.Error when it does."""
     with current_app.extensions["database"].connection(timeout=seconds) as connection, connection.transaction():
         connection.execute(sql.SQL("set local statement_timeout = {}").format(int(seconds * 1000)))
-        return run(connection, function, {})
+        return run(connection, function, {}, prepare=False)
 
 
-def run(connection: psycopg.Connection[Row], function: str, arguments: Row) -> list[Row]:
-    """The rows that billing.<function> returns; warns of it when it takes long, whatever becomes of it."""
-    values = {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in arguments.items()}
+def run(
+    connection: psycopg.Connection[Row], function: str, arguments: Row, *, prepare: bool | None = None
+) -> list[Row]:
+    """The rows that billing.<function> returns; warns of it when it takes long, whatever becomes of it.
+
+    In a transaction it must not be prepared.
+    """
+    values = {name: argument(value) for name, value in arguments.items()}
     names = tuple(values)
     if request_id := current_request_id():
         values[REQUEST_ID] = request_id
     started = time.perf_counter()
+    query = statement(function, names, named=bool(request_id))
     try:
         # Binary results do not depend on the session's settings: a pooler may hand out any session.
-        return connection.execute(statement(function, names, named=bool(request_id)), values, binary=True).fetchall()
+        try:
+            return connection.execute(query, values, prepare=prepare, binary=True).fetchall()
+        except psycopg.errors.FeatureNotSupported:
+            # A migration has changed the result's type since the call was prepared. The call itself has not begun.
+            connection.execute("deallocate all")
+            return connection.execute(query, values, prepare=prepare, binary=True).fetchall()
     finally:
         seconds = time.perf_counter() - started
         if seconds >= current_app.extensions["slow_statement"]:
             told = {"function": function, "duration_ms": round(seconds * 1000, 3)}
             log.warning("%s took long.", function, extra=told)
             current_app.extensions["metrics"].slow.labels(function).inc()
+
+
+def argument(value: Any) -> Any:
+    """A value as psycopg passes it on: objects and lists are jsonb, but a list of ids is an array of them."""
+    is_ids = isinstance(value, list) and value and all(isinstance(each, UUID) for each in value)
+    return Jsonb(value) if isinstance(value, dict | list) and not is_ids else value
 
 
 def call_page(function: str, limit: int, **arguments: Any) -> tuple[list[Row], bool]:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from api.database import call
 from api.tests.conftest import Client, make_app
 from api.tests.test_errors import break_function
 from api.tests.test_legacy import waiting
@@ -206,3 +207,20 @@ def test_an_error_of_500_by_name_is_a_500_with_its_name(own, conn, boss, logged)
     answer = own.get(f"{ADMIN}/jobs", by=boss)
     assert answer.problem() == (500, "job_failed")
     assert [line["message"] for line in logged() if line["level"] == "error"] == ["job_failed: Job x: broken"]
+
+
+def test_a_migration_that_changes_a_result_needs_no_restart(own, conn):
+    def define(row: str) -> None:
+        conn.execute(
+            f"create or replace function billing.probe() returns billing.probe language plpgsql as "
+            f"$$begin return ({row})::billing.probe; end$$"
+        )
+        conn.execute("grant execute on function billing.probe to billing_api")
+
+    conn.execute("create type billing.probe as (a integer, b integer)")
+    define("1, 2")
+    with own.app.app_context():
+        assert [call("probe") for _ in range(8)] == [{"a": 1, "b": 2}] * 8
+        conn.execute("alter type billing.probe add attribute c integer")
+        define("1, 2, 3")
+        assert call("probe") == {"a": 1, "b": 2, "c": 3}
