@@ -149,6 +149,17 @@ def approval(approval_id: UUID) -> Row:
     return call("get_approval", approval_id=approval_id)
 
 
+@bp.get("/approvals/<uuid:approval_id>/preview")
+@requires("admin")
+@bp.output(schemas.ActionPreview)
+def preview_approval(approval_id: UUID) -> Row:
+    """Show what approving it would do, and whether the caller would be refused; nothing happens
+
+    What only another admin may approve is shown as it would be then, with `success` false and the `reason`.
+    """
+    return admin_actions.preview_approval(g.user_id, approval_id)
+
+
 @bp.post("/approvals/<uuid:approval_id>/approve")
 @requires("actor")
 @bp.input(schemas.Decision, arg_name="body")

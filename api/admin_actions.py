@@ -27,9 +27,17 @@ def preview(actor: UUID, user_id: UUID, **action: Any) -> Row:
 
 def preview_known(actor: UUID, user_id: UUID, **action: Any) -> Row:
     """What the action would do at this moment, as far as is known here."""
-    shown = call("preview_action", actor=actor, user_id=user_id, **action)
+    return with_times(call("preview_action", actor=actor, user_id=user_id, **action))
+
+
+def preview_approval(actor: UUID, approval_id: UUID) -> Row:
+    """What approving the request would do at this moment, as far as is known here."""
+    return with_times(call("preview_approval", actor=actor, approval_id=approval_id))
+
+
+def with_times(shown: Row) -> Row:
+    """A preview with the expiry of its lots as times, which are texts in jsonb."""
     for lot in shown["lots"] or ():
-        # In jsonb a time is a text.
         lot["expires_at"] = lot["expires_at"] and datetime.fromisoformat(lot["expires_at"])
     return shown
 

@@ -711,6 +711,7 @@ class Approval(Columns):
     expires_at = Time("When granted credits expire.", allow_none=True)
     entry_no = Integer("The entry to reverse.", allow_none=True)
     tier = Text("The tier to change to.", allow_none=True)
+    from_tier = Text("The tier at the request of a change of tier.", allow_none=True)
     stripe_refund = Flag("Whether a refund is in money.")
     payment_intent_id = Text(allow_none=True)
     grant_credits = Flag("Whether a refund in money grants credits as well.")
@@ -788,8 +789,8 @@ class AccountSummary(Columns):
     held = Amount()
     available = Amount()
     debt = Amount()
-    granted_total = Amount()
-    spent_total = Amount()
+    granted_total = Amount("What reversals gave back included.")
+    spent_total = Amount("Usage, what was reversed included.")
     spent_today = Amount("Since midnight UTC.")
     spent_this_month = Amount("Since the first of the month, UTC.")
     live_grants = Integer()
@@ -799,6 +800,9 @@ class AccountSummary(Columns):
     entry_count = Integer()
     created_at = Time()
     last_activity_at = Time(allow_none=True)
+    taken_total = Amount("Negative adjustments, and what went back to the old system.")
+    expired_total = Amount()
+    recovered_total = Amount("Taken back with payments, or for debt.")
 
 
 class Summary(AccountSummary):

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from api.display import ACTIONS
 from api.tests.conftest import Client, balance_of, entries_of
 
 ADMIN = "/api/admin/billing"
@@ -220,6 +221,30 @@ def test_users_are_paged_and_searched(client, db, admin):
     assert len(client.get(f"{ADMIN}/users?search=dddddddd&tier=free&status=active", by=admin)["users"]) == 2
     assert client.get(f"{ADMIN}/users?search=x", by=admin).problem() == (400, "invalid_request")
     assert client.get(f"{ADMIN}/users?limit=0", by=admin).problem() == (400, "invalid_request")
+
+
+def test_every_action_that_the_log_can_have_has_words(db):
+    """An action has the name of its function: one of an admin, or of the owner that logs by itself."""
+    logged = db.execute(
+        """
+        with recursive routines as (
+            select p.proname as name, n.nspname || '.' || p.proname || '(' as call, p.prosrc as source,
+                n.nspname = 'billing'
+                    and ('p_actor' = any (p.proargnames) or p.prosrc ~ 'log_admin_action') as is_action
+            from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+            where n.nspname in ('billing', 'billing_private')
+        ),
+        logging as (
+            select call, source from routines where name = 'log_admin_action'
+            union
+            select r.call, r.source from logging l join routines r on position(l.call in r.source) > 0
+        )
+        select distinct name
+        from logging l
+        join routines r on r.is_action and position(format('%L', name) in l.source) > 0
+        """
+    ).fetchall()
+    assert {action.name for action in logged} == ACTIONS.keys()
 
 
 def test_actions_are_paged_and_filtered(client, admin, user):

@@ -89,6 +89,22 @@ def test_another_admin_approves(client, db, admin, colleague, user):
     assert late.problem() == (409, "approval_not_open")
 
 
+def test_a_preview_of_an_approval_is_of_whoever_looks(client, db, admin, colleague, user):
+    body = {"action": "admin_grant_credits", "expires_at": "2099-01-01"}
+    path = f"{ADMIN}/approvals/{ask(client, admin, user, **body)['approval_id']}"
+    shown = client.get(f"{path}/preview", by=colleague)
+    assert (shown["success"], shown["reason"], shown["balance_after"]) == (True, None, 1505)
+    assert shown["left_today_before"] - shown["left_today_after"] == 1500
+    assert shown["lots"][0]["expires_at"] == "2099-01-01T00:00:00Z"
+    own = client.get(f"{path}/preview", by=admin)
+    assert (own["success"], own["reason"], own["can_request"]) == (False, "own_request", True)
+    assert (own["balance_after"], own["left_today_after"]) == (1505, own["left_today_before"])
+    assert client.get(f"{path}/preview", by=uuid4()).problem() == (403, "not_an_admin")
+    assert client.get(f"{ADMIN}/approvals/{uuid4()}/preview", by=admin).problem() == (404, "approval_not_found")
+    assert (balance_of(db, user), client.get(path, by=admin)["status"]) == (5, "open")
+    assert [action.action for action in actions_on(db, user)] == ["request_approval"]
+
+
 def test_nobody_approves_their_own(client, db, admin, user):
     asked = ask(client, admin, user)
     refused = decide(client, admin, asked["approval_id"], "approve", reason="Mine")

@@ -431,7 +431,8 @@ def test_responses_have_exactly_the_columns_of_their_types(db: psycopg.Connectio
         "account_summary": schemas.AccountSummary, "package": schemas.Package, "purchase": schemas.Purchase,
         "checkout": schemas.Checkout, "subscription": schemas.Subscription, "auto_top_up": schemas.AutoTopUp,
         "refund_result": schemas.RefundResult, "refund": schemas.Refund, "payment": schemas.Payment,
-        "stripe_event": schemas.StripeEvent,
+        "stripe_event": schemas.StripeEvent, "approval": schemas.Approval, "action_preview": schemas.ActionPreview,
+        "admin": schemas.Admin, "forecast": schemas.Forecast,
     }  # fmt: skip
     for name, schema in types.items():
         columns = db.execute(

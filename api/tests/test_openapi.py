@@ -32,7 +32,7 @@ def test_every_path_is_in_the_document_and_none_besides(app, document):
     }
     described = {(path, method) for path, operations in document["paths"].items() for method in operations}
     assert described == served
-    assert len(served) == 75
+    assert len(served) == 76
 
 
 def test_every_operation_says_what_it_does_and_how_it_fails(document):
@@ -55,7 +55,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document):
                 assert {"400", "422"} <= operation["responses"].keys(), where
             if method == "post":
                 assert operation["requestBody"]["content"]["application/json"]["schema"], where
-    assert len(names) == 75
+    assert len(names) == 76
 
 
 def test_problems_are_described_as_problems(document):

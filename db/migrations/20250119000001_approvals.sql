@@ -17,6 +17,13 @@ update billing_private.config_applied
 set content = content || '{"approval_lifetime": "7 days"}'
 where section = 'settings';
 
+comment on column billing.admin_limits.max_credit_adjustment is
+    'Largest single action, in credits. Money that goes back through Stripe is not limited by it.';
+comment on column billing.admin_limits.max_daily_total is
+    'Largest sum of actions in a UTC day, in credits. Money that goes back through Stripe does not count.';
+comment on column billing.admin_limits.approval_above is
+    'Above this amount one admin alone is not enough; of refunds in money too.';
+
 create table billing.approval_requests (
     approval_id       uuid primary key,
     user_id           uuid not null,
@@ -102,12 +109,12 @@ create index admin_actions_log_by_key
 
 create type billing.approval as (
     approval_id uuid, user_id uuid, action text, amount numeric, expires_at timestamptz, entry_no bigint, tier text,
-    stripe_refund boolean, payment_intent_id text, grant_credits boolean, owe_spent boolean, reason text, status text,
-    requested_by uuid, requested_at timestamptz, open_until timestamptz, decided_by uuid, decided_at timestamptz,
-    decision_reason text, action_id uuid
+    from_tier text, stripe_refund boolean, payment_intent_id text, grant_credits boolean, owe_spent boolean,
+    reason text, status text, requested_by uuid, requested_at timestamptz, open_until timestamptz, decided_by uuid,
+    decided_at timestamptz, decision_reason text, action_id uuid
 );
 comment on type billing.approval is
-    'A request that another admin decides; status open, approved, declined, withdrawn or expired.';
+    'A request that another admin decides; status open, approved, declined, withdrawn or expired. From_tier: the tier at the request of a change of tier.';
 
 create type billing.approval_result as (
     success boolean, reason text, approval_id uuid, status text, action_id uuid, entry_no bigint, amount numeric,

@@ -45,6 +45,11 @@ create index admin_actions_log_refused on billing.admin_actions_log (action_id) 
 create type billing.user_reference as (user_id uuid, reference text, updated_at timestamptz);
 comment on type billing.user_reference is 'What the application calls a user; nulls when it has not said.';
 
+alter type billing.account_summary
+    add attribute taken_total numeric, add attribute expired_total numeric, add attribute recovered_total numeric;
+comment on type billing.account_summary is
+    'An account at a glance: balance = granted_total - spent_total - taken_total - expired_total - recovered_total. Spent: usage, by UTC day and month, what was reversed included (a reversal''s credits are granted). Taken: negative adjustments, and what went back to the old system. Recovered: clawbacks and repaid debt.';
+
 create type billing.account_match as (
     user_id uuid, tier text, status text, balance numeric, held numeric, available numeric, debt numeric,
     entry_count bigint, created_at timestamptz, last_activity_at timestamptz, reference text, found_by text

@@ -97,9 +97,10 @@ comment on type billing.bulk_verdict is
 
 create type billing.bulk_change as (
     success boolean, reason text, bulk_id uuid, name text, added bigint, changed bigint, unchanged bigint,
-    withdrawn bigint, pending bigint, action_id uuid
+    granted_otherwise bigint, withdrawn bigint, pending bigint, action_id uuid
 );
-comment on type billing.bulk_change is 'What became of the rows of a bulk grant; none of them is granted by it.';
+comment on type billing.bulk_change is
+    'What became of the rows of a bulk grant; none of them is granted by it. Granted_otherwise: those of the unchanged whose user was granted another amount or expiry before, which stays.';
 
 create type billing.bulk_run as (
     success boolean, reason text, bulk_id uuid, granted bigint, refused bigint, amount numeric, pending bigint,

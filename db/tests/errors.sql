@@ -79,7 +79,7 @@ create temp view answered as
 select distinct s.name as function, m[1] as name
 from sources s
 cross join lateral regexp_matches(s.source, '(?:then|return) ''([a-z_]*[a-z])''', 'g') m
-where s.name in ('authorize_admin', 'spend_refusal', 'refund_refusal')
+where s.name in ('authorize_admin', 'spend_refusal', 'refund_refusal', 'approval_refusal')
     -- The modes of a refund are no answers.
     or (s.source ~ 'v_refusal' and m[1] not in ('done', 'credits', 'both'));
 select is_empty(
@@ -262,6 +262,7 @@ insert into calls values
     ('approval_not_found', 'billing.decline_request(admin(), nobody(), ''r'')'),
     ('approval_not_found', 'billing.withdraw_request(admin(), nobody())'),
     ('approval_not_open', 'billing.approve_request(chief(), asked(''declined''), ''r'')'),
+    ('approval_not_open', 'billing.preview_approval(chief(), asked(''declined''))'),
     ('approval_not_open', 'billing.decline_request(chief(), asked(''approved''), ''r'')'),
     ('approval_not_open', 'billing.withdraw_request(admin(), asked(''declined''))'),
     ('approval_not_open', 'billing.approve_request(chief(), asked(''expired''), ''r'')'),

@@ -198,8 +198,10 @@ class Account:
             return ahead.balance
         return next((entry.balance_after for entry in reversed(self.entries) if entry.at <= at), ZERO)
 
-    def used_since(self, at: datetime) -> Decimal:
-        return sum((-entry.amount for entry in self.entries if is_burn(entry) and entry.at >= at), ZERO)
+    def gone(self, *types: str, since: datetime | None = None) -> Decimal:
+        """What left the account by entries of some types."""
+        entries = (entry for entry in self.entries if entry.type in types and (since is None or entry.at >= since))
+        return sum((-entry.amount for entry in entries if entry.amount < 0), ZERO)
 
     def usage_by_month(self) -> list[tuple[datetime, Decimal, int, int]]:
         """For each UTC month with usage: the credits taken, the calls that took some, the calls that were refused."""

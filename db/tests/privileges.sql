@@ -168,15 +168,15 @@ from unnest(array[
     'reverse_entry', 'set_account_status', 'set_auto_top_up', 'set_user_role', 'usage_by', 'verify_account',
     'verify_ledger',
     'admin_release_hold', 'approve_request', 'decline_request', 'get_admin', 'get_approval', 'list_admins',
-    'list_approvals', 'preview_action', 'request_approval', 'withdraw_request',
+    'list_approvals', 'preview_action', 'preview_approval', 'request_approval', 'withdraw_request',
     'begin_bulk_grant', 'get_bulk_grant', 'list_bulk_grants', 'list_bulk_rows', 'plan_bulk_grant', 'retry_bulk_grant',
     'run_bulk_grant', 'stop_bulk_grant',
     'begin_job', 'checkpoint_ledger', 'claim_event', 'clean_up', 'discard_events', 'end_job', 'expire_credits', 'fail_event',
     'finish_event', 'get_notifications', 'grant_monthly_credits', 'list_alerts', 'list_checkpoints', 'list_due_events',
     'list_events', 'list_events_by_status', 'list_job_runs', 'list_jobs', 'list_metrics', 'note_job', 'record_job_run', 'release_expired_holds',
     'replay_events', 'retry_stripe_events', 'run_job', 'schedule_jobs', 'set_low_balance',
-    'balance_history', 'change_config', 'forecast', 'get_user_reference', 'read_config', 'search_accounts',
-    'set_user_reference'
+    'balance_history', 'change_config', 'forecast', 'get_user_reference', 'list_user_references', 'read_config',
+    'search_accounts', 'set_user_reference'
 ]) name;
 
 select bag_eq(
@@ -343,7 +343,8 @@ select lives_ok('select * from billing.' || call, 'billing_api calls ' || split_
 from unnest(array[
     $$set_user_reference('00000000-0000-0000-0000-00000000000a', 'ann@example.com')$$,
     $$set_user_reference('00000000-0000-0000-0000-00000000000b', 'bob@example.com')$$,
-    $$get_user_reference('00000000-0000-0000-0000-00000000000a')$$, 'search_accounts(''ann'')',
+    $$get_user_reference('00000000-0000-0000-0000-00000000000a')$$,
+    $$list_user_references(array['00000000-0000-0000-0000-00000000000a'::uuid])$$, 'search_accounts(''ann'')',
     $$forecast('00000000-0000-0000-0000-00000000000a')$$,
     $$balance_history('00000000-0000-0000-0000-00000000000a', now() - interval '1 day', now())$$,
     $$read_config('00000000-0000-0000-0000-0000000000ad')$$,

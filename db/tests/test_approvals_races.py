@@ -38,6 +38,7 @@ select * from billing.request_approval(
 """
 REFUND = "select * from billing.request_refund(%s, %s, %s, 'a race', true, %s)"
 PREVIEW = "select * from billing.preview_action(%s, %s, 'adjust_credits', %s)"
+PREVIEW_APPROVAL = "select * from billing.preview_approval(%s, %s)"
 
 RELATIONS = """
 select oid::regclass::text as name
@@ -350,6 +351,7 @@ def test_previews_tell_nobody(database, conn, cast):
     intent = stripe.new_payment(conn, user)
     conn.execute("update billing.admin_limits set approval_above = 1")
     conn.execute("update billing.jobs set enabled = true where name = 'deliver_events'")
+    approval = asked(conn, cast["requester"], user, 500)
     before = everything(conn)
     preview = "select * from billing.preview_action(%(approver)s, %(buyer)s, {})"
     named = cast | {"buyer": user, "intent": intent}
@@ -366,6 +368,7 @@ def test_previews_tell_nobody(database, conn, cast):
         ):
             told = conn.execute(preview.format(action), named).fetchone()
             assert told.success or told.can_request
+        assert conn.execute(PREVIEW_APPROVAL, [cast["approver"], approval]).fetchone().success
         assert everything(conn) == before
         assert list(listener.notifies(timeout=0.2)) == []
         freeze = "select success from billing.set_account_status(%s, %s, 'frozen', 'a race')"
@@ -439,6 +442,7 @@ def test_actions_in_all_orders(database, conn, cast):
                         request = session.execute(
                             REFUND_REQUEST, [request[0], user, Decimal("0.01"), intents[number]]
                         ).fetchone()
+                        session.execute(PREVIEW_APPROVAL, [admin, request.approval_id])
                         session.execute(APPROVE, [admin, request.approval_id])
                     elif kind == "bulk":
                         # As a batch does: the accounts in order, then the admin's row.
@@ -448,6 +452,7 @@ def test_actions_in_all_orders(database, conn, cast):
                             session.execute(ADJUST, [admin, max(users), 1])
                     else:
                         approval = session.execute(REQUEST, request).fetchone().approval_id
+                        session.execute(PREVIEW_APPROVAL, [admin, approval])
                         session.execute(APPROVE if kind == "approve" else DECLINE, [admin, approval])
                 except psycopg.Error as error:
                     done.append(error.diag.message_primary or str(error))

@@ -182,6 +182,12 @@ select json_build_object(
     'check', (select to_json(c) from billing.legacy_check(%(user)s) c),
     'credit', (select to_json(c) from billing.legacy_credit_balance(%(user)s) c),
     'account', (select to_json(a) from billing.credit_accounts a where user_id = %(user)s),
+    'unaccounted_for', (
+        select s.granted_total - s.spent_total - s.taken_total - s.expired_total - s.recovered_total - s.balance
+        from billing.credit_accounts a
+        cross join lateral billing.account_summary(a.user_id) s
+        where a.user_id = %(user)s
+    ),
     'available', (
         select a.available
         from billing.get_migration(%(user)s) m
@@ -452,6 +458,7 @@ class Mover(RuleBasedStateMachine):
         assert check["bought_credit"] == state["credit"]["balance"]
         assert state["credit"]["total_purchased"] == model.bought
         if account is not None:
+            assert state["unaccounted_for"] == 0
             assert state["account"]["status"] == account.status
             assert state["account"]["debt"] == account.debt
             assert len(state["lots"]) == len(account.live_lots())

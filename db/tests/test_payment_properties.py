@@ -42,8 +42,10 @@ STATE = """
 select
     a.balance, a.held, a.debt, a.status,
     exists (select from billing.account_freezes where user_id = a.user_id and cause = 'admin') as frozen_by_admin,
-    (select coalesce(json_agg(f), '[]') from billing.verify_account(a.user_id) f) as findings
+    (select coalesce(json_agg(f), '[]') from billing.verify_account(a.user_id) f) as findings,
+    s.granted_total - s.spent_total - s.taken_total - s.expired_total - s.recovered_total as accounted_for
 from billing.credit_accounts a
+cross join billing.account_summary(a.user_id) s
 where a.user_id = %s
 """
 
@@ -330,6 +332,7 @@ class Netting(RuleBasedStateMachine):
             return
         account = self.one(STATE, self.user)
         assert account.findings == []
+        assert account.balance == account.accounted_for
         assert account.balance >= account.held >= 0
         assert account.debt >= 0
         assert account.frozen_by_admin == self.frozen

@@ -194,10 +194,16 @@ class World:
                 done = done | {"amount": 0, "entry_no": None}
             elif preview["can_request"]:
                 assert asked["success"], asked["reason"]
-                actor = self.people["other"]
+                actor, approval = self.people["other"], {"approval_id": asked["approval_id"]}
+                untouched = everything(self.session)
+                seen = self.call("preview_approval", actor=actor, **approval)
+                assert everything(self.session) == untouched
+                then = before | {"left_today": self.stands(actor)["left_today"]}
                 before["left_today"] = preview["left_today_before"]
-                done = self.call("approve_request", actor=actor, approval_id=asked["approval_id"], reason="a property")
+                done = self.call("approve_request", actor=actor, **approval, reason="a property")
                 assert done["success"], done["reason"]
+                assert (seen["success"], seen["reason"], seen["can_request"]) == (True, None, False)
+                self.compare(seen, then, self.stands(actor), done)
             else:
                 assert (asked["success"], asked["reason"]) == (False, preview["reason"])
                 done = done | {"amount": 0, "entry_no": None}

@@ -530,13 +530,19 @@ class Ledger(RuleBasedStateMachine):
         assert account["held"] == summary["held"] == model.held
         assert account["available"] == summary["available"] == model.available
         assert account["debt"] == summary["debt"] == model.debt
-        assert account["used_total"] == summary["spent_total"] == model.used
+        assert account["used_total"] == model.used
         assert instant(account["last_grant_at"]) == model.last_grant_at
         self.compare_check(state["check"])
         day = model.now.replace(hour=0, minute=0, second=0, microsecond=0)
-        assert summary["spent_today"] == model.used_since(day)
-        assert summary["spent_this_month"] == model.used_since(day.replace(day=1))
+        months = {instant(month): amount for month, amount, *_ in state["usage"]}
+        assert summary["spent_total"] == model.gone("usage") == sum(months.values())
+        assert summary["spent_today"] == model.gone("usage", since=day)
+        assert summary["spent_this_month"] == months.get(day.replace(day=1), 0)
         assert summary["granted_total"] == sum(lot.amount for lot in model.lots)
+        assert summary["taken_total"] == model.gone("adjustment")
+        assert summary["expired_total"] == model.gone("expiry")
+        assert summary["recovered_total"] == model.gone("clawback", "debt_repayment")
+        assert summary["balance"] == accounted_for(summary)
         assert summary["live_grants"] == len(model.live_lots())
         assert summary["active_holds"] == len(model.active_holds())
 
@@ -588,6 +594,12 @@ class Ledger(RuleBasedStateMachine):
         }
         assert joined((int(number), amount) for number, amount in state["burns"]) == model.burns()
         assert [instant(due) for due in state["due"]] == [due_at(entry) for entry in model.entries]
+
+
+def accounted_for(summary: dict[str, Any]) -> Decimal:
+    """The balance, by where all that was granted went."""
+    gone = sum(summary[f"{way}_total"] for way in ("spent", "taken", "expired", "recovered"))
+    return summary["granted_total"] - gone
 
 
 RENAMED = {

@@ -1,14 +1,15 @@
--- Another admin than the one who asked, and than the user whose account it is, does the action under the own limits, but
--- for approval_above: two have agreed. The ledger and the log name who approved; the log's details who asked. What the
--- action answers leaves the request open.
+-- Another admin than the one who asked, and than the user whose account it is, does the action under the own limits,
+-- but for approval_above: two have agreed. The ledger and the log name who approved; the log's details who asked. What
+-- the action answers leaves the request open.
 -- Locks:   the account row, the request, then the admin's row, until commit.
 -- Replay:  approving again what one has approved returns the first result with replayed = true.
 -- Answers: not_an_admin, own_request, admin_limit_exceeded, refund_not_allowed, account_closed, insufficient_credits,
 --          payment_not_found, payment_disputed, refund_exceeds_payment: success = false, and it is logged.
 -- Raises:  UC400 invalid_request, UC404 approval_not_found, UC409 approval_not_open, request_changed (a change of tier
---          that would be from another tier, or grant another amount; who asked is no admin any more), UC422 reason_required, and what the action raises
---          when things have changed otherwise: UC404 unknown_tier, UC409 already_reversed, idempotency_key_reused (the
---          request's id is the action's key), not_migrated, UC422 amount_too_large, expiry_not_ahead.
+--          that would be from another tier, or grant another amount; who asked is no admin any more),
+--          UC422 reason_required, and what the action raises when things have changed otherwise: UC404 unknown_tier,
+--          UC409 already_reversed, idempotency_key_reused (the request's id is the action's key), not_migrated,
+--          UC422 amount_too_large, expiry_not_ahead.
 create or replace function billing.approve_request(p_actor uuid, p_approval_id uuid, p_reason text)
 returns billing.approval_result
 language plpgsql
@@ -23,58 +24,24 @@ declare
     v_now     timestamptz;
 begin
     perform billing_private.check_admin_request(p_actor, p_reason);
-    select * into v_asked from billing.approval_requests where approval_id = p_approval_id;
-    if not found then
-        perform billing_private.raise_no_approval(p_approval_id);
-    end if;
+    v_asked := billing_private.read_approval(p_approval_id);
     v_account := billing_private.lock_account(v_asked.user_id);
     v_asked := billing_private.lock_approval(p_approval_id);
     v_now := greatest(billing_private.clock(), v_account.updated_at);
     -- The admin's row is locked by the action, after the payment of a refund.
-    v_refusal := case
-        when billing_private.is_admin(p_actor) is not true then 'not_an_admin'
-        when p_actor in (v_asked.requested_by, v_asked.user_id) then 'own_request'
-    end;
+    v_refusal := billing_private.approval_refusal(p_actor, v_asked);
     if v_refusal is not null then
         return billing_private.log_decision(v_asked, 'approve_request', p_actor, p_reason, v_refusal, v_now);
     elsif v_asked.status = 'approved' and v_asked.decided_by = p_actor then
         return billing_private.as_approval_result(v_asked, null, true);
     end if;
-    perform billing_private.check_approval_open(v_asked, v_now);
-    if billing_private.is_admin(v_asked.requested_by) is not true then
-        perform billing_private.raise_error('request_changed', 'Who asked is no admin any more.');
-    end if;
-    v_done := billing_private.perform_action(
-        p_actor, v_asked.user_id, billing_private.as_admin_request(v_asked), v_asked.reason, p_approval_id::text,
-        ('approved', p_approval_id, v_asked.requested_by)::billing_private.consent
+    v_done := billing_private.perform_approval(
+        p_actor, v_asked, v_account, ('approved', p_approval_id, v_asked.requested_by)::billing_private.consent
     );
     if not v_done.success then
         return billing_private.as_approval_result(v_asked, v_done.reason, false);
-    elsif v_asked.action = 'change_tier'
-        and (v_asked.from_tier, coalesce(v_asked.amount, 0)) is distinct from (v_account.tier::text, v_done.amount)
-    then
-        perform billing_private.raise_error('request_changed', format(
-            'Asked was to move from %s to %s with a grant of %s; it would be from %s with %s.', v_asked.from_tier,
-            v_asked.tier, coalesce(v_asked.amount, 0), v_account.tier, v_done.amount
-        ));
     end if;
-    -- What was done before under the request's id was not this.
-    perform
-    from billing.admin_actions_log
-    where target_user_id = v_asked.user_id
-        and action_id = v_done.action_id
-        and details ->> 'approval_id' = p_approval_id::text;
-    if not found then
-        perform billing_private.raise_error('idempotency_key_reused', format(
-            'Key %L of user %s belongs to action %s.', p_approval_id, v_asked.user_id, v_done.action_id
-        ));
-    end if;
-    v_asked.status := 'approved';
-    v_asked.decided_by := p_actor;
-    v_asked.decided_at := v_now;
-    v_asked.decision_reason := p_reason;
-    v_asked.action_id := v_done.action_id;
-    perform billing_private.save_decision(v_asked);
+    v_asked := billing_private.save_decision(v_asked, 'approved', p_actor, p_reason, v_now, v_done.action_id);
     return billing_private.log_decision(v_asked, 'approve_request', p_actor, p_reason, null, v_now);
 end
 $$;

@@ -1,6 +1,7 @@
 -- Rows as of billing.plan_bulk_grant; p_reason and p_expires_at are for rows without their own. Nothing is granted yet:
--- billing.run_bulk_grant does that. A name that exists goes on: granted rows stay as they are, all others of the file wait for
--- the next run as the file has them, new ones are added. What waits and is not in the file keeps waiting, unless
+-- billing.run_bulk_grant does that. A name that exists goes on: granted rows stay as they are, all others of the file
+-- wait for the next run as the file has them, new ones are added; granted_otherwise counts the rows whose user was
+-- granted another amount or expiry before, which stays. What waits and is not in the file keeps waiting, unless
 -- p_withdraw_others.
 -- Locks:   the bulk grant, until commit.
 -- Replay:  the same rows again change nothing.
@@ -49,7 +50,8 @@ begin
         p_actor, 'begin_bulk_grant', v_bulk.bulk_id, v_bulk.name, p_reason, 'done',
         jsonb_build_object(
             'rows', jsonb_array_length(p_rows), 'added', v_change.added, 'changed', v_change.changed,
-            'unchanged', v_change.unchanged, 'withdrawn', v_change.withdrawn
+            'unchanged', v_change.unchanged, 'granted_otherwise', nullif(v_change.granted_otherwise, 0),
+            'withdrawn', v_change.withdrawn
         )
     );
     return v_change;

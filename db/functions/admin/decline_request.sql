@@ -26,18 +26,9 @@ begin
         billing_private.authorize_admin(p_actor, v_asked.user_id, 0, v_now),
         case when p_actor = v_asked.requested_by then 'own_request' end
     );
-    if v_refusal is not null then
-        return billing_private.log_decision(v_asked, 'decline_request', p_actor, p_reason, v_refusal, v_now);
-    elsif v_asked.status = 'declined' and v_asked.decided_by = p_actor then
-        return billing_private.as_approval_result(v_asked, null, true);
-    end if;
-    perform billing_private.check_approval_open(v_asked, v_now);
-    v_asked.status := 'declined';
-    v_asked.decided_by := p_actor;
-    v_asked.decided_at := v_now;
-    v_asked.decision_reason := p_reason;
-    perform billing_private.save_decision(v_asked);
-    return billing_private.log_decision(v_asked, 'decline_request', p_actor, p_reason, null, v_now);
+    return billing_private.dismiss_request(
+        v_asked, 'decline_request', 'declined', p_actor, p_reason, v_refusal, v_now
+    );
 end
 $$;
 

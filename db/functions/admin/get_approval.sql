@@ -6,14 +6,8 @@ stable
 security definer
 set search_path = pg_temp
 as $$
-declare
-    v_asked billing.approval_requests;
 begin
-    select * into v_asked from billing.approval_requests where approval_id = p_approval_id;
-    if not found then
-        perform billing_private.raise_no_approval(p_approval_id);
-    end if;
-    return billing_private.as_approval(v_asked);
+    return billing_private.as_approval(billing_private.read_approval(p_approval_id));
 end
 $$;
 

@@ -11,6 +11,8 @@ language plpgsql
 stable
 security definer
 set search_path = pg_temp
+-- Each combination of filters has its own plan and index.
+set plan_cache_mode = force_custom_plan
 as $$
 declare
     v_now   timestamptz := billing_private.clock();

@@ -1,7 +1,9 @@
 -- The action is named by its function (adjust_credits, admin_grant_credits, reverse_entry, request_refund, change_tier,
--- set_account_status, admin_release_hold) and takes that function's arguments. It runs and is rolled back, so that what is
--- shown is what would happen at this moment. An action that the admin's limits refuse is shown as if another admin had
--- approved it, and can_request says that it can be asked for; if not even that, the reason is why. Nothing is logged.
+-- set_account_status, admin_release_hold) and takes that function's arguments. It runs and is rolled back, so that what
+-- is shown is what would happen at this moment. An action that the admin's limits refuse is shown as if another admin
+-- had approved it, and can_request says that it can be asked for; if not even that, the reason is why. Asking leaves
+-- what is left of the admin's day as it is, as does a refund of money alone: left_today_after is left_today_before.
+-- Nothing is logged.
 -- Locks:   what the action locks, while it runs.
 -- Answers: what the action answers: admin_limit_exceeded, approval_required, refund_not_allowed, account_closed,
 --          insufficient_credits, payment_not_found, payment_disputed, refund_exceeds_payment, own_account,

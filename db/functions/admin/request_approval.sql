@@ -1,6 +1,7 @@
--- For what the admin's limits refuse, and for the admin's own account: the action, named by its function (adjust_credits,
--- admin_grant_credits, reverse_entry, request_refund, change_tier) with that function's arguments, waits for another
--- admin until billing_settings.approval_lifetime has gone by. It must be possible at this moment but for the limits.
+-- For what the admin's limits refuse, and for the admin's own account: the action, named by its function
+-- (adjust_credits, admin_grant_credits, reverse_entry, request_refund, change_tier) with that function's arguments,
+-- waits for another admin until billing_settings.approval_lifetime has gone by. It must be possible at this moment but
+-- for the limits. What the admin may do alone can be asked for as well: a second pair of eyes is theirs to want.
 -- Locks:   the account row, then the admin's row, until commit.
 -- Replay:  the same key, admin and arguments returns the request with replayed = true and its status of that moment.
 -- Answers: not_an_admin, account_closed, insufficient_credits, payment_not_found, payment_disputed,
@@ -68,6 +69,7 @@ begin
 end
 $$;
 
-comment on function billing.request_approval is 'Asks another admin for an action that is above the own limits.';
+comment on function billing.request_approval is
+    'Asks another admin for an action: above the own limits, on the own account, or by choice.';
 revoke all on function billing.request_approval from public;
 grant execute on function billing.request_approval to billing_api;

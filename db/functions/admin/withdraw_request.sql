@@ -23,18 +23,9 @@ begin
     v_asked := billing_private.lock_approval(p_approval_id);
     v_now := greatest(billing_private.clock(), v_asked.requested_at);
     v_refusal := case when p_actor <> v_asked.requested_by then 'not_your_request' end;
-    if v_refusal is not null then
-        return billing_private.log_decision(v_asked, 'withdraw_request', p_actor, coalesce(p_reason, 'withdrawn'), v_refusal, v_now);
-    elsif v_asked.status = 'withdrawn' and v_asked.decided_by = p_actor then
-        return billing_private.as_approval_result(v_asked, null, true);
-    end if;
-    perform billing_private.check_approval_open(v_asked, v_now);
-    v_asked.status := 'withdrawn';
-    v_asked.decided_by := p_actor;
-    v_asked.decided_at := v_now;
-    v_asked.decision_reason := p_reason;
-    perform billing_private.save_decision(v_asked);
-    return billing_private.log_decision(v_asked, 'withdraw_request', p_actor, coalesce(p_reason, 'withdrawn'), null, v_now);
+    return billing_private.dismiss_request(
+        v_asked, 'withdraw_request', 'withdrawn', p_actor, p_reason, v_refusal, v_now
+    );
 end
 $$;
 

@@ -2,7 +2,7 @@
 -- payment that bought credits, money takes the same share of them back now, as far as they are left; what was spent
 -- already is told, and becomes debt only with p_owe_spent. The answer's call_id is the refund at Stripe that is to be
 -- made. If Stripe refuses it, what was taken comes back; credits that were granted beside the money stay. Credits count
--- in the admin's limits; money is limited by the payment.
+-- in the admin's limits and daily total; money does not: the payment limits it, and approval_above.
 -- Locks:   the account row, the payment, then the admin's row, until commit.
 -- Replay:  the same key, admin, amount, mode and payment returns the first result with replayed = true and the status
 --          of now; a refusal binds no key.

@@ -17,6 +17,7 @@ begin
     v_change.added := 0;
     v_change.changed := 0;
     v_change.unchanged := 0;
+    v_change.granted_otherwise := 0;
     v_change.withdrawn := 0;
     return v_change;
 end

@@ -24,6 +24,9 @@ begin
             'action_id', p_asked.action_id,
             'requested_by', nullif(p_asked.requested_by, p_actor), 'expires_at', p_asked.expires_at,
             'entry_no', p_asked.entry_no, 'tier', p_asked.tier, 'payment_intent_id', p_asked.payment_intent_id,
+            'mode', case p_asked.action
+                when 'request_refund' then billing_private.refund_mode(p_asked.stripe_refund, p_asked.grant_credits)
+            end,
             'idempotency_key', case p_what when 'request_approval' then p_asked.idempotency_key end
         )
     );

@@ -16,13 +16,11 @@ returns billing.refund_result
 language plpgsql
 as $$
 declare
-    v_mode      text := case
-        when p_stripe_refund is not true then 'credits' when p_grant_credits then 'both' else 'money'
-    end;
-    v_account   billing.credit_accounts;
-    v_refund    billing.credit_refunds;
-    v_refusal   text;
-    v_now       timestamptz;
+    v_mode    text := billing_private.refund_mode(p_stripe_refund, p_grant_credits);
+    v_account billing.credit_accounts;
+    v_refund  billing.credit_refunds;
+    v_refusal text;
+    v_now     timestamptz;
 begin
     perform billing_private.check_refund_request(
         p_actor, p_reason, p_amount, v_mode, p_payment_intent_id, p_idempotency_key

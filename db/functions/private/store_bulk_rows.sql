@@ -48,6 +48,7 @@ begin
     v_change.name := p_bulk.name;
     v_change.withdrawn := coalesce(v_change.withdrawn, 0);
     v_change.unchanged := cardinality(p_verdicts) - v_change.changed - v_change.added;
+    v_change.granted_otherwise := (select count(*) from unnest(p_verdicts) v where v.problem = 'granted_otherwise');
     v_change.pending := billing_private.bulk_pending(p_bulk.bulk_id);
     return v_change;
 end

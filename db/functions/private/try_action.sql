@@ -1,4 +1,5 @@
--- The action itself runs, and is rolled back with everything that it wrote, its row of the admin log included.
+-- The action itself runs, and is rolled back with everything that it wrote, its row of the admin log included. With the
+-- consent to a request, what approving it does runs.
 -- Raises: what the action raises.
 create or replace function billing_private.try_action(
     p_actor   uuid,
@@ -10,6 +11,7 @@ returns billing.action_preview
 language plpgsql
 as $$
 declare
+    v_account billing.credit_accounts;
     v_before  billing.account;
     v_lots    billing.grant_lot[];
     v_after   billing.account;
@@ -18,11 +20,17 @@ declare
 begin
     begin
         -- What others do meanwhile waits, and is not shown as the action's doing.
-        perform billing_private.lock_account(p_user_id);
+        v_account := billing_private.lock_account(p_user_id);
         v_before := billing.get_account(p_user_id);
         v_lots := array(select l from billing.list_grants(p_user_id) l);
         v_preview.left_today_before := (billing.get_admin(p_actor)).left_today;
-        v_done := billing_private.perform_action(p_actor, p_user_id, p_request, 'preview', null, p_consent);
+        if p_consent.approval_id is null then
+            v_done := billing_private.perform_action(p_actor, p_user_id, p_request, 'preview', null, p_consent);
+        else
+            v_done := billing_private.perform_approval(
+                p_actor, billing_private.lock_approval(p_consent.approval_id), v_account, p_consent
+            );
+        end if;
         v_after := billing.get_account(p_user_id);
         v_preview.left_today_after := (billing.get_admin(p_actor)).left_today;
         v_preview.lots := billing_private.lot_changes(p_user_id, v_lots);

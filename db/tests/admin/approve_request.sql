@@ -23,12 +23,45 @@ returns text language sql as $$
     returning name
 $$;
 create function id(p_name text) returns uuid stable language sql as $$select id from requests where name = p_name$$;
-create function does(p_name text, p_actor uuid default other()) returns text language sql as $$
-    select concat_ws(
-        ' ', success, reason, status, 'entry', entry_no, 'amount', trim_scale(amount), 'balance', trim_scale(balance_after),
-        case when replayed then 'again' end
-    )
-    from billing.approve_request(p_actor, id(p_name), 'agreed')
+-- Before each approval its preview, which must say the same.
+create function does(p_name text, p_actor uuid default other()) returns text language plpgsql as $$
+declare
+    v_preview billing.action_preview;
+    v_done    billing.approval_result;
+    v_error   text;
+begin
+    begin
+        v_preview := billing.preview_approval(p_actor, id(p_name));
+    exception
+        when others then
+            v_error := sqlerrm;
+    end;
+    begin
+        v_done := billing.approve_request(p_actor, id(p_name), 'agreed');
+    exception
+        when others then
+            if v_error is distinct from sqlerrm then
+                raise 'previewed as %, but: %', coalesce(v_error, v_preview::text), sqlerrm;
+            end if;
+            raise;
+    end;
+    return concat_ws(
+        ' ', v_done.success, v_done.reason, v_done.status, 'entry', v_done.entry_no, 'amount', trim_scale(v_done.amount),
+        'balance', trim_scale(v_done.balance_after), case when v_done.replayed then 'again' end,
+        case
+            when v_done.replayed and v_error = 'approval_not_open' then null
+            when v_done.reason = 'own_request' and v_done.status <> 'open' and v_error = 'approval_not_open' then null
+            when v_error is not null then 'previewed as ' || v_error
+            when (v_preview.success, v_preview.reason, v_preview.success and v_preview.can_request)
+                is distinct from (v_done.success, v_done.reason, false)
+                or v_done.success and (v_preview.amount, v_preview.entry_no, v_preview.balance_after)
+                    is distinct from (v_done.amount, v_done.entry_no, (billing.get_account(
+                        (billing.get_approval(id(p_name))).user_id
+                    )).balance)
+                then 'previewed as ' || v_preview::text
+        end
+    );
+end
 $$;
 create function decided(p_name text) returns text language sql as $$
     select concat_ws(' ', status, decided_by, action_id is not null)

@@ -1,21 +1,5 @@
 -- Rows are stored under a name, and wait; another file under the name goes on where the first one stands.
-\ir ../setup.psql
-
-select billing.bootstrap_super_admin(chief()) \g /dev/null
-select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
-select billing.open_account(u) from unnest(array[a(), b(), c(), d(), e()]) u \g /dev/null
-create function file(variadic p_rows text[]) returns jsonb language sql as
-$$select jsonb_agg(r::jsonb order by n) from unnest(p_rows) with ordinality u (r, n)$$;
-create function line(p_user uuid, p_amount text default '1', p_more text default '{}') returns text language sql as
-$$select (jsonb_build_object('user_id', p_user, 'amount', p_amount) || p_more::jsonb)::text$$;
-create function bulk(p_name text default 'March') returns uuid language sql as
-$$select bulk_id from billing.bulk_grants where name = p_name$$;
-create function stored(p_name text default 'March') returns text language sql as $$
-    select string_agg(
-        concat_ws(' ', right(user_id::text, 1), amount, outcome, refusal), ', ' order by row_no, user_id
-    )
-    from billing.bulk_grant_rows where bulk_id = bulk(p_name)
-$$;
+\ir ../bulk.psql
 
 select rows_are(
     $$
@@ -56,7 +40,10 @@ select rows_are(
 
 create function again(p_rows jsonb, p_withdraw boolean default false, p_actor uuid default admin()) returns text
 language sql as $$
-    select concat_ws(' ', added, changed, unchanged, withdrawn, pending)
+    select concat_ws(
+        ' ', added, changed, unchanged, case granted_otherwise when 0 then null else '(' || granted_otherwise || ')' end,
+        withdrawn, pending
+    )
     from billing.begin_bulk_grant(p_actor, 'March', p_rows, 'r', null, p_withdraw)
 $$;
 select is(again(file(line(a(), '1'), line(b(), '2'), line(c(), '3'))), '3 0 0 0 3', 'three rows');
@@ -70,8 +57,8 @@ select billing.set_account_status(chief(), d(), 'closed', 'r') \g /dev/null
 select billing.run_bulk_grant(admin(), bulk(), 2) \g /dev/null
 select is(stored(), 'a 1 granted, b 2.5 granted, c 3 pending, d 4 pending', 'half of it is granted');
 select is(
-    again(file(line(a(), '100'), line(b(), '2.5', '{"reason": "other"}'), line(d(), '4', '{"row_no": 9}')), true), '0 0 3 1 1',
-    'what is granted never changes; what the file leaves out is withdrawn when that is asked for'
+    again(file(line(a(), '100'), line(b(), '2.5', '{"reason": "other"}'), line(d(), '4', '{"row_no": 9}')), true), '0 0 3 (1) 1 1',
+    'what is granted never changes, which another amount is told; what the file leaves out is withdrawn when that is asked for'
 );
 select is(stored(), 'a 1 granted, b 2.5 granted, c 3 refused withdrawn, d 4 pending', 'as it stands then');
 select is((select count(*) from billing.bulk_grants where lower(name) = 'march'), 1::bigint, 'under one name');

@@ -15,7 +15,7 @@ select rows_are(
     'select r.* from request, billing.get_approval(approval_id) r',
     $$
     select approval_id, a(), 'admin_grant_credits', 20.5, '2025-06-01 00:00+00'::timestamptz, null::bigint, null::text,
-        false, null::text, false, false, 'please', 'open', admin(), '2025-03-10 12:00+00'::timestamptz,
+        null::text, false, null::text, false, false, 'please', 'open', admin(), '2025-03-10 12:00+00'::timestamptz,
         '2025-03-17 12:00+00'::timestamptz, null::uuid, null::timestamptz, null::text, null::uuid
     from request
     $$,
@@ -39,6 +39,12 @@ select rows_are(
 );
 set local tap.now = '2025-04-17 12:00+00';
 select is(status(), 'approved', 'what was decided does not expire');
+update request
+set approval_id = (billing.request_approval(admin(), a(), 'change_tier', 'r', p_tier => 'tier_2_20')).approval_id;
+select rows_are(
+    'select r.tier, r.from_tier, r.amount from request, billing.get_approval(approval_id) r',
+    $$values ('tier_2_20', 'free', 20::numeric)$$, 'of a change of tier also from which one it is'
+);
 select throws_ok('select billing.get_approval(nobody())', 'UC404', 'approval_not_found', 'a request that there is not');
 select throws_ok('select billing.get_approval(null)', 'UC404', 'approval_not_found', 'and none');
 

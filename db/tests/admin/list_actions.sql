@@ -82,16 +82,6 @@ select
     b(), billing_private.time_ordered_id(at), admin(), 'adjust_credits', 'r', 'done', at
 from generate_series('2025-03-11 00:00+00', '2025-03-11 10:00+00', interval '2 seconds') at;
 analyze billing.admin_actions_log;
-create function pages_read(p_query text) returns integer language plpgsql as $$
-declare
-    v_plan json;
-begin
-    -- Twice: the first call also reads the catalogue, for its plans.
-    execute p_query;
-    execute 'explain (analyze, buffers, format json) ' || p_query into v_plan;
-    return v_plan #>> '{0,Plan,Shared Hit Blocks}';
-end
-$$;
 select cmp_ok(
     pages_read('select billing.list_actions(' || arguments || ')'), '<', 30, 'reads what it shows: ' || arguments
 )

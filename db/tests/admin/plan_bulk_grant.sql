@@ -1,9 +1,7 @@
 -- What a file would do is told row by row, and nothing happens.
-\ir ../setup.psql
+\ir ../bulk.psql
 
-select billing.bootstrap_super_admin(chief()) \g /dev/null
-select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
-select billing.open_account(u) from unnest(array[a(), b(), c(), d(), e(), admin()]) u \g /dev/null
+select billing.open_account(admin()) \g /dev/null
 select billing.set_account_status(chief(), d(), 'closed', 'r') \g /dev/null
 select billing.set_user_reference(a(), 'Ann@example.com') \g /dev/null
 select billing.set_user_reference(u, 'two@example.com') from unnest(array[b(), c()]) u \g /dev/null
@@ -13,10 +11,6 @@ language sql as $$
     select string_agg(concat_ws(' ', row_no, verdict, problem, warning, other_name), ', ' order by row_no)
     from billing.plan_bulk_grant(p_actor, p_name, p_rows)
 $$;
-create function file(variadic p_rows text[]) returns jsonb language sql as
-$$select jsonb_agg(r::jsonb order by n) from unnest(p_rows) with ordinality u (r, n)$$;
-create function line(p_user uuid, p_amount text default '1', p_more text default '{}') returns text language sql as
-$$select (jsonb_build_object('user_id', p_user, 'amount', p_amount) || p_more::jsonb)::text$$;
 
 select rows_are(
     $$

@@ -12,26 +12,7 @@ select buys(d(), 10, 'pi_d') \g /dev/null
 create function held(p_user uuid default a()) returns uuid language sql as
 $$select hold_id from billing.credit_holds where user_id = p_user$$;
 
--- All rows of all tables, and where the sequences stand.
-create function everything() returns jsonb language plpgsql as $$
-declare
-    v_name text;
-    v_rows text;
-    v_all  jsonb := '{}';
-begin
-    for v_name in
-        select oid::regclass::text from pg_class
-        where relnamespace in ('billing'::regnamespace, 'billing_private'::regnamespace) and relkind in ('r', 'S')
-    loop
-        execute format('select md5(string_agg(t::text, E''\n'' order by t::text)) from %s t', v_name) into v_rows;
-        v_all := v_all || jsonb_build_object(v_name, v_rows);
-    end loop;
-    return v_all;
-end
-$$;
-create temp table before as select everything() as rows;
-create function leaves_nothing(p_after text) returns text language sql as
-$$select is(everything(), rows, 'nothing is left behind: ' || p_after) from before$$;
+\ir ../untouched.psql
 
 -- What would happen: before and after of all that the panel shows.
 

@@ -204,20 +204,21 @@ select is(asks('adjust_credits', 'no', p_amount => 1), 'f account_closed f', 'a 
 select is((select count(*) from billing.approval_requests), requests, 'no refusal leaves a request') from there;
 select rows_are(
     $$
-    select outcome, admin_user_id, amount, details -> 'approval_id', details ->> 'wanted', details -> 'amount'
+    select outcome, admin_user_id, amount, details -> 'approval_id', details ->> 'wanted', details -> 'amount', details ->> 'mode'
     from billing.admin_actions_log
     where action = 'request_approval' and outcome <> 'done' order by outcome collate "C", details ->> 'amount' nulls last
     $$,
     $$
     values
-        ('account_closed', admin(), null::numeric, null::jsonb, 'adjust_credits', '1'::jsonb),
-        ('insufficient_credits', admin(), null, null, 'adjust_credits', '-3.000000001'),
-        ('not_an_admin', a(), null, null, 'adjust_credits', '1'), ('not_an_admin', a(), null, null, 'reverse_entry', null),
-        ('payment_disputed', admin(), null, null, 'request_refund', '1'),
-        ('payment_not_found', admin(), null, null, 'request_refund', '1'),
-        ('refund_exceeds_payment', admin(), null, null, 'request_refund', '10.01')
+        ('account_closed', admin(), null::numeric, null::jsonb, 'adjust_credits', '1'::jsonb, null),
+        ('insufficient_credits', admin(), null, null, 'adjust_credits', '-3.000000001', null),
+        ('not_an_admin', a(), null, null, 'adjust_credits', '1', null),
+        ('not_an_admin', a(), null, null, 'reverse_entry', null, null),
+        ('payment_disputed', admin(), null, null, 'request_refund', '1', 'money'),
+        ('payment_not_found', admin(), null, null, 'request_refund', '1', 'money'),
+        ('refund_exceeds_payment', admin(), null, null, 'request_refund', '10.01', 'money')
     $$,
-    'each is in the log, and names no request'
+    'each is in the log, says whether money would have gone back, and names no request'
 );
 select billing.set_account_status(chief(), a(), 'active', 'r') \g /dev/null
 select is(asks('adjust_credits', 'no', p_amount => 1), 't open f', 'none of them has bound its key');

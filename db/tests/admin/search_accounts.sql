@@ -124,16 +124,6 @@ insert into billing.user_references (user_id, reference, updated_at)
 select gen_random_uuid(), format('user%s@example.com', n), now() from generate_series(1, 60000) n;
 analyze billing.credit_ledger;
 analyze billing.user_references;
-create function pages_read(p_query text) returns integer language plpgsql as $$
-declare
-    v_plan json;
-begin
-    -- Twice: the first call also reads the catalogue, for its plans.
-    execute p_query;
-    execute 'explain (analyze, buffers, format json) ' || p_query into v_plan;
-    return v_plan #>> '{0,Plan,Shared Hit Blocks}';
-end
-$$;
 create temp table beside as select pages_read(format('select billing_private.read_account(%L)', u(2))) as pages;
 select cmp_ok(
     pages_read('select billing.search_accounts(''busy'')') - pages * 3, '<', 150, 'a reference of 3,000 entries'

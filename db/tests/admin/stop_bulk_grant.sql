@@ -1,21 +1,5 @@
 -- What waits is withdrawn, and what is granted stays.
-\ir ../setup.psql
-
-select billing.bootstrap_super_admin(chief()) \g /dev/null
-select billing.set_user_role(chief(), admin(), 'admin') \g /dev/null
-select billing.open_account(u) from unnest(array[a(), b(), c(), d(), e()]) u \g /dev/null
-create function file(variadic p_rows text[]) returns jsonb language sql as
-$$select jsonb_agg(r::jsonb order by n) from unnest(p_rows) with ordinality u (r, n)$$;
-create function line(p_user uuid, p_amount text default '1', p_more text default '{}') returns text language sql as
-$$select (jsonb_build_object('user_id', p_user, 'amount', p_amount) || p_more::jsonb)::text$$;
-create function bulk(p_name text default 'March') returns uuid language sql as
-$$select bulk_id from billing.bulk_grants where name = p_name$$;
-create function stored(p_name text default 'March') returns text language sql as $$
-    select string_agg(
-        concat_ws(' ', right(user_id::text, 1), amount, outcome, refusal), ', ' order by row_no, user_id
-    )
-    from billing.bulk_grant_rows where bulk_id = bulk(p_name)
-$$;
+\ir ../bulk.psql
 
 create function change(p_actor uuid default admin()) returns text language sql as $$
     select concat_ws(' ', success, reason, name, added, changed, unchanged, withdrawn, pending)

@@ -47,16 +47,6 @@ from generate_series(1, 3000) n cross join lateral billing.deduct_credits(a(), 0
 set local role billing_owner;
 analyze billing.credit_ledger;
 reset role;
-create function pages_read(p_query text) returns integer language plpgsql as $$
-declare
-    v_plan json;
-begin
-    -- Twice: the first call also reads the catalogue, for its plans.
-    execute p_query;
-    execute 'explain (analyze, buffers, format json) ' || p_query into v_plan;
-    return v_plan #>> '{0,Plan,Shared Hit Blocks}';
-end
-$$;
 -- Beside the account's row, of which this transaction leaves many versions.
 select cmp_ok(
     pages_read($$select billing.balance_history(a(), '2025-03-10 12:00+00', '2025-03-10 16:00+00', 10)$$)

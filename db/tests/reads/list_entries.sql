@@ -73,16 +73,6 @@ select count(*) from generate_series(1, 3000) n cross join lateral billing.deduc
 set local role billing_owner;
 analyze billing.credit_ledger;
 reset role;
-create function pages_read(p_query text) returns integer language plpgsql as $$
-declare
-    v_plan json;
-begin
-    -- Twice: the first call also reads the catalogue, for its plans.
-    execute p_query;
-    execute 'explain (analyze, buffers, format json) ' || p_query into v_plan;
-    return v_plan #>> '{0,Plan,Shared Hit Blocks}';
-end
-$$;
 -- Beside the account's row, of which this transaction leaves many versions.
 create temp table beside as select pages_read('select billing_private.read_account(a())') as pages;
 select cmp_ok(
