@@ -43,6 +43,7 @@ from api.database import Row, call
 from api.display import init_display
 from api.errors import PAGES, Problem, code_of, is_page
 from api.metrics import FORWARDED
+from api.names import init_names
 from api.settings import Settings
 
 # A session ends after so long without a page, and in any case once a working day has passed.
@@ -457,6 +458,7 @@ def init_browser(app: Flask, settings: Settings) -> None:
     init_assets(app)
     init_display(app)
     init_charts(app)
+    init_names(app)
     app.context_processor(page_context)
 
     @app.after_request

@@ -1,5 +1,6 @@
 """How amounts, times and errors are shown on pages: exact, and easy to read."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,31 @@ PLACES = 2
 STEPS = ((365 * 86400, "year"), (30 * 86400, "month"), (86400, "day"), (3600, "h"), (60, "min"))
 # Of a JSON object, what stands in a table; the rest is a click away.
 LONGEST_LINE = 110
+
+# What admins do, by the function that does it: what is said of it when it is done, and when it is refused.
+ACTIONS = {
+    "adjust_credits": ("Adjusted credits", "Adjust credits"),
+    "admin_grant_credits": ("Granted credits", "Grant credits"),
+    "reverse_entry": ("Reversed an entry", "Reverse an entry"),
+    "request_refund": ("Refunded", "Refund"),
+    "change_tier": ("Changed the tier", "Change the tier"),
+    "set_account_status": ("Changed the status", "Change the status"),
+    "admin_release_hold": ("Released a hold", "Release a hold"),
+    "request_approval": ("Asked for approval", "Ask for approval"),
+    "approve_request": ("Approved a request", "Approve a request"),
+    "decline_request": ("Declined a request", "Decline a request"),
+    "withdraw_request": ("Withdrew a request", "Withdraw a request"),
+    "begin_bulk_grant": ("Began a bulk grant", "Begin a bulk grant"),
+    "run_bulk_grant": ("Ran a bulk grant", "Run a bulk grant"),
+    "retry_bulk_grant": ("Tried refused rows again", "Try refused rows again"),
+    "stop_bulk_grant": ("Stopped a bulk grant", "Stop a bulk grant"),
+    "set_user_role": ("Changed a role", "Change a role"),
+    "bootstrap_super_admin": ("Made the first super admin", "Make the first super admin"),
+    "change_config": ("Changed the configuration", "Change the configuration"),
+    "apply_config": ("Applied the configuration", "Apply the configuration"),
+}
+# What PostgreSQL writes as a clock has it, of a length of time.
+CLOCK = re.compile(r"(-?\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 def amount_parts(value: Decimal | int) -> tuple[str, str, str]:
@@ -109,6 +135,23 @@ def words(name: str | None) -> str:
     return (name or "").replace("_", " ").capitalize()
 
 
+def action_words(action: str, *, done: bool = True) -> str:
+    """What an admin did, or was refused."""
+    told = ACTIONS.get(action, (words(action), words(action)))
+    return told[0] if done else told[1]
+
+
+def interval_text(value: str) -> str:
+    """A length of time as PostgreSQL writes it, in words: 1 mon is 1 month, 24:00:00 is 24 hours."""
+    return CLOCK.sub(clock_words, re.sub(r"\bmon(s?)\b", r"month\1", value))
+
+
+def clock_words(found: re.Match[str]) -> str:
+    hours, minutes, seconds = (int(found[1]), int(found[2]), Decimal(found[3]))
+    parts = ((hours, "hour"), (minutes, "minute"), (seconds, "second"))
+    return " ".join(f"{number} {unit}{'s' if number != 1 else ''}" for number, unit in parts if number) or "0 seconds"
+
+
 def reason_text(reason: str) -> str:
     """What a refusal means; what was logged is what an admin asked for."""
     return REASONS[reason][1] if reason in REASONS else f"{words(reason)}."
@@ -192,6 +235,8 @@ def init_display(app: Flask) -> None:
         count=count,
         short_id=short_id,
         words=words,
+        action_words=action_words,
+        interval_text=interval_text,
         reason_text=reason_text,
         lines_of=lines_of,
         iso=time_text,
@@ -199,4 +244,4 @@ def init_display(app: Flask) -> None:
         pair=pair,
         members_text=members_text,
     )
-    app.jinja_env.globals.update(money=money, when=when, day=day, ago=ago, lasts_text=lasts_text)
+    app.jinja_env.globals.update(action_names=ACTIONS, money=money, when=when, day=day, ago=ago, lasts_text=lasts_text)

@@ -15,19 +15,24 @@ import psycopg
 import stripe
 from flask import abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 from marshmallow import Schema as AnySchema
+from marshmallow.validate import Length
 
 from api import admin_actions
 from api.browser import checked
-from api.database import Row, call, call_all
-from api.display import MINUS, beside_form, refusal, words
+from api.database import Row, call, call_all, call_page
+from api.display import MINUS, action_words, refusal
 from api.errors import Problem
 from api.fields import INT8, Amount, Count, Flag, Id, Schema, Text, Time, is_storable
 from api.json import dumps
-from api.panel.base import bp
-from api.panel.wording import action_told, for_input, outcome, tiers
+from api.panel.advice import leading_on, told_here, would_refuse
+from api.panel.base import READ, bp
+from api.panel.wording import action_told, for_input, outcome, tiers, where
 
 KEY_LENGTH = 200
+# How many payments or holds a form lets choose from; of an older one the id is typed.
+CHOICES = READ
 # The latest actions of an admin on a user, among which one that is sent twice is looked for.
 REMEMBERED = 20
 # What of a preview is compared when it is confirmed: usage may move the balance meanwhile, but not the effect.
@@ -57,49 +62,51 @@ FIELDS = {
     "hold_not_found": "hold_id",
     "hold_not_active": "hold_id",
 }
-# How many open requests are counted.
-MANY = 100
+# What is typed instead of what a field lets choose from.
+OTHERS = {"other_payment": "payment_intent_id", "other_hold": "hold_id"}
+# How many open requests are counted, on every page: as many as make a difference to who sees the number.
+MANY = 10
 NEEDED = "Missing data for required field."
 
 
-class AdjustForm(Schema):
+class Reasoned(Schema):
+    reason = Text(
+        required=True, validate=Length(max=2000, error="At most 2000 characters."),
+        error_messages={"required": "Say in a few words why; it is kept in the admin log."},
+    )  # fmt: skip
+
+
+class AdjustForm(Reasoned):
     amount = Amount(required=True)
-    reason = Text(required=True)
 
 
-class GrantForm(Schema):
+class GrantForm(Reasoned):
     amount = Amount(required=True)
     expires_at = Time()
-    reason = Text(required=True)
 
 
-class RefundForm(Schema):
+class RefundForm(Reasoned):
     amount = Amount(required=True)
     stripe_refund = Flag(load_default=False)
     payment_intent_id = Text()
     grant_credits = Flag(load_default=False)
     owe_spent = Flag(load_default=False)
-    reason = Text(required=True)
 
 
-class ReverseForm(Schema):
+class ReverseForm(Reasoned):
     entry_no = Count(validate=INT8, required=True)
-    reason = Text(required=True)
 
 
-class StatusForm(Schema):
+class StatusForm(Reasoned):
     status = Text(required=True)
-    reason = Text(required=True)
 
 
-class TierForm(Schema):
+class TierForm(Reasoned):
     tier = Text(required=True)
-    reason = Text(required=True)
 
 
-class ReleaseForm(Schema):
+class ReleaseForm(Reasoned):
     hold_id = Id(required=True)
-    reason = Text(required=True)
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,7 @@ def nav_badge(endpoint: str) -> str:
 
 
 @bp.route("/users/<uuid:user_id>/actions/<slug>", methods=["GET", "POST"])
+@leading_on("account_not_found", "not_migrated")
 def action(user_id: UUID, slug: str) -> ResponseReturnValue:
     if slug not in ACTIONS:
         abort(404)
@@ -159,7 +167,7 @@ def action(user_id: UUID, slug: str) -> ResponseReturnValue:
     try:
         return doing.get(step, lambda: preview(user_id, slug, fields, values, key_of(key)))()
     except (psycopg.Error, stripe.StripeError, Problem) as error:
-        return refused(user_id, slug, fields, key, beside_form(error))
+        return refused(user_id, slug, fields, key, told_here(error, user_id))
 
 
 # What was typed.
@@ -170,8 +178,9 @@ def prefilled(slug: str) -> Row:
     fields = {name: request.args[name] for name in ACTIONS[slug].schema().fields if name in request.args}
     if slug == "refund" and "payment_intent_id" in fields:
         fields.setdefault("stripe_refund", "true")
-    if other := request.args.get("other_payment"):
-        fields["payment_intent_id"] = other
+    for other, name in OTHERS.items():
+        if value := request.args.get(other):
+            fields[name] = value
     return fields
 
 
@@ -180,8 +189,9 @@ def typed() -> Row:
     fields = {name: value.strip() for name, value in request.form.items()}
     if "amount" in fields:
         fields["amount"] = fields["amount"].replace(MINUS, "-").removeprefix("+")
-    if fields.pop("other_payment", ""):
-        fields["payment_intent_id"] = request.form["other_payment"].strip()
+    for other, name in OTHERS.items():
+        if value := fields.pop(other, ""):
+            fields[name] = value
     if fields.get("stripe_refund") == "false":
         # They are hidden, but still there.
         for name in ("payment_intent_id", "grant_credits", "owe_spent"):
@@ -192,6 +202,8 @@ def typed() -> Row:
 def read(slug: str, fields: Row) -> tuple[Row, dict[str, list[str]]]:
     """The arguments of the action, and what is wrong with which field."""
     values, errors = checked(ACTIONS[slug].schema, fields)
+    if values.get("stripe_refund") and "payment_intent_id" not in values:
+        errors["payment_intent_id"] = ["Money goes back to a payment: say which."]
     return values, readable(errors)
 
 
@@ -248,12 +260,13 @@ def about(user_id: UUID, slug: str) -> Row:
 def choices(user_id: UUID, slug: str, fields: Row) -> Row:
     """What a form lets choose from."""
     if slug == "refund":
-        payments = call_all("list_payments", user_id=user_id)
+        payments, more = call_page("list_payments", limit=CHOICES, user_id=user_id)
         known = [payment["payment_intent_id"] for payment in payments]
         wanted = fields.get("payment_intent_id", "")
-        return {"payments": payments, "other_payment": wanted if wanted not in known else ""}
+        return {"payments": payments, "more": more, "other_payment": wanted if wanted not in known else ""}
     if slug == "release-hold":
-        return {"holds": call_all("list_holds", user_id=user_id, active_only=True)}
+        holds, more = call_page("list_holds", limit=CHOICES, user_id=user_id, active_only=True)
+        return {"holds": holds, "more": more}
     if slug == "reverse":
         return {"entry": entry_of(user_id, fields.get("entry_no", ""))}
     return {}
@@ -268,9 +281,16 @@ def entry_of(user_id: UUID, entry_no: str) -> Row | None:
 
 
 def preview(user_id: UUID, slug: str, fields: Row, values: Row, key: str) -> ResponseReturnValue:
-    shown = admin_actions.preview(g.user_id, user_id, action=ACTIONS[slug].function, **arguments_of(values))
+    function = ACTIONS[slug].function
+    done = done_under(user_id, key)
+    if function in done:
+        # The key belongs to what was done: the function only tells what that was.
+        return told_done(function, user_id, values, call_keyed(function, user_id, values, key))
+    if "request_approval" in done:
+        return ask(user_id, slug, values, key)
+    shown = admin_actions.preview(g.user_id, user_id, action=function, **arguments_of(values))
     if not shown["success"] and not shown["can_request"]:
-        raise refusal(shown) or Problem(500, "internal_error")
+        raise would_refuse(shown) or Problem(500, "internal_error")
     return preview_page(user_id, slug, fields, values, key, shown)
 
 
@@ -279,11 +299,13 @@ def preview_page(
 ) -> str:
     """`since` is set when it was to be confirmed and is not as it was any more: what an admin did, if that is why."""
     function = ACTIONS[slug].function
+    hindrance = would_refuse(shown)
     return render_template(
         "panel/action_preview.html",
         **about(user_id, slug),
         shown=shown,
-        told=action_told(values | {"action": function}),
+        hindrance=hindrance and hindrance.document["detail"],
+        told=action_told(values | {"action": function, "from_tier": shown["tier_before"]}),
         values=values,
         kept={name: fields[name] for name in ACTIONS[slug].schema().fields if name in fields},
         key=key,
@@ -302,13 +324,13 @@ def refused(user_id: UUID, slug: str, fields: Row, key: str | None, problem: Pro
         key = None
         document |= {
             "title": "This form was sent before with other values",
-            "detail": "What was sent then has been done: look at the user's page first.",
-            "hint": "If this is to be done besides, go on.",
+            "detail": "What was sent then is done, or asked for. If this is to be done besides, go on.",
+            "hint": Markup('<a href="{}">See what was done</a>').format(url_for("panel.user_log", user_id=user_id)),
         }
     field = FIELDS.get(code)
     if field in ACTIONS[slug].schema().fields:
-        text = " ".join(filter(None, (document["detail"], document["hint"])))
-        return form_page(user_id, slug, fields, key, errors={field: [text]}), problem.status
+        texts = [text for text in (document["detail"], document["hint"]) if text]
+        return form_page(user_id, slug, fields, key, errors={field: texts}), problem.status
     return form_page(user_id, slug, fields, key, problem=document), problem.status
 
 
@@ -327,24 +349,34 @@ def confirm(user_id: UUID, slug: str, fields: Row, values: Row, key: str) -> Res
     seen = request.form.get("seen", "")
     stale = shown is None or seen_of(user_id, shown) != seen
     # Asked last: what an earlier click has changed by then is known to be its doing.
-    if stale and not done_before(user_id, function, key):
+    if stale and function not in done_under(user_id, key):
         if shown is None:
             raise error or Problem(500, "internal_error")
         if not shown["success"] and not shown["can_request"]:
-            raise refusal(shown) or Problem(500, "internal_error")
+            raise would_refuse(shown) or Problem(500, "internal_error")
         since = done_since(user_id, seen)
         return preview_page(user_id, slug, fields, values, key, shown, since=since), 409
     result = perform(function, user_id, values, key)
     if problem := refusal(result):
         raise problem
-    flash(*outcome(function, user_id, values, result))
-    return redirect(url_for("panel.user", user_id=user_id), 303)
+    return told_done(function, user_id, values, result)
 
 
 def perform(function: str, user_id: UUID, values: Row, key: str) -> Row:
     if function == "request_refund":
         return admin_actions.refund(g.user_id, user_id, **values, idempotency_key=key)
+    return call_keyed(function, user_id, values, key)
+
+
+def call_keyed(function: str, user_id: UUID, values: Row, key: str) -> Row:
     return call(function, actor=g.user_id, user_id=user_id, **values, idempotency_key=key)
+
+
+def told_done(function: str, user_id: UUID, values: Row, result: Row) -> ResponseReturnValue:
+    """The user's page, with what was done and where it is to be seen."""
+    text, tone = outcome(function, user_id, values, result)
+    flash(Markup(" ").join(filter(None, (text, where(function, user_id, values, result)))), tone)
+    return redirect(url_for("panel.user", user_id=user_id), 303)
 
 
 def ask(user_id: UUID, slug: str, values: Row, key: str) -> ResponseReturnValue:
@@ -361,13 +393,10 @@ def ask(user_id: UUID, slug: str, values: Row, key: str) -> ResponseReturnValue:
     return redirect(url_for("panel.approval", approval_id=asked["approval_id"]), 303)
 
 
-def done_before(user_id: UUID, function: str, key: str) -> bool:
-    """Whether the admin has done it under the key already."""
-    latest = call_all(
-        "list_actions", target_user_id=user_id, admin_user_id=g.user_id, action=function, refused=False,
-        limit=REMEMBERED,
-    )  # fmt: skip
-    return any((row["details"] or {}).get("idempotency_key") == key for row in latest)
+def done_under(user_id: UUID, key: str) -> list[str]:
+    """The functions that have done something to the user for the admin under the key."""
+    latest = call_all("list_actions", target_user_id=user_id, admin_user_id=g.user_id, refused=False, limit=REMEMBERED)
+    return [row["action"] for row in latest if (row["details"] or {}).get("idempotency_key") == key]
 
 
 def seen_of(user_id: UUID, shown: Row) -> str:
@@ -387,8 +416,7 @@ def done_since(user_id: UUID, seen: str) -> Row:
     latest = latest_action(user_id)
     if str(latest.get("action_id", "")) == seen.partition(" ")[2]:
         return {}
-    function = latest["action"]
-    return latest | {"told": ACTIONS[FUNCTIONS[function]].title if function in FUNCTIONS else words(function)}
+    return latest | {"told": action_words(latest["action"])}
 
 
 def latest_action(user_id: UUID) -> Row:

@@ -6,41 +6,46 @@ from uuid import UUID
 
 import psycopg
 import stripe
-from flask import flash, g, redirect, render_template, request, url_for
+from flask import Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from marshmallow.validate import OneOf
 
 from api import admin_actions
 from api.browser import asked
+from api.csv import csv_response
 from api.database import Row, call, call_all, call_page
-from api.display import beside_form, money_text, reason_text, refusal, told
-from api.errors import REASONS, Problem
+from api.display import money_text, refusal, told
+from api.errors import Problem
 from api.fields import NOT_STORABLE, Id, Schema, Text, is_storable
 from api.panel.actions import FUNCTIONS, about, seen_of
-from api.panel.base import SHOWN, bp, next_and_first, this_page
+from api.panel.advice import advised, leading_on, told_here, would_refuse
+from api.panel.base import SHOWN, all_rows, bp, next_and_first, this_page
+from api.panel.wording import with_references
 from api.schemas import APPROVAL_STATUSES
 
 EVERY = "all"
-# The arguments of an action that a request has.
-ARGUMENTS = (
-    "action", "amount", "expires_at", "entry_no", "tier", "stripe_refund", "payment_intent_id", "grant_credits",
-    "owe_spent",
-)  # fmt: skip
-# An amount that a request got from the preview, and that its action does not take.
-FOUND_OUT = ("reverse_entry", "change_tier")
+COLUMNS = [
+    *("approval_id", "status", "action", "user_id", "user_reference", "amount", "expires_at", "entry_no", "from_tier"),
+    *("tier", "stripe_refund", "payment_intent_id", "grant_credits", "owe_spent", "reason", "requested_by"),
+    *("requested_by_reference", "requested_at", "open_until", "decided_by", "decided_by_reference", "decided_at"),
+    *("decision_reason", "action_id"),
+]
+NOT_FOUND = leading_on("approval_not_found")
 
 
 class ApprovalsQuery(Schema):
     status = Text(validate=OneOf([*APPROVAL_STATUSES, EVERY]), load_default="open")
     user_id = Id(data_key="user", attribute="user_id")
+
+
+class ApprovalsPage(ApprovalsQuery):
     before = Id()
 
 
 @bp.get("/approvals")
 def approvals() -> str:
-    query = asked(ApprovalsQuery)
-    wanted = {name: value for name, value in query.items() if (name, value) != ("status", EVERY)}
-    found, more = call_page("list_approvals", limit=SHOWN, **wanted)
+    query = asked(ApprovalsPage)
+    found, more = call_page("list_approvals", limit=SHOWN, **wanted(query))
     return render_template(
         "panel/approvals.html",
         approvals=found,
@@ -50,7 +55,20 @@ def approvals() -> str:
     )
 
 
+@bp.get("/approvals.csv")
+def approvals_csv() -> Response:
+    query = asked(ApprovalsQuery)
+    rows = all_rows("list_approvals", "before", "approval_id", **wanted(query))
+    return csv_response("approvals.csv", COLUMNS, with_references(rows, "user_id", "requested_by", "decided_by"))
+
+
+def wanted(query: Row) -> Row:
+    """The query as billing.list_approvals has it."""
+    return {name: value for name, value in query.items() if (name, value) != ("status", EVERY)}
+
+
 @bp.get("/approvals/<uuid:approval_id>")
+@NOT_FOUND
 def approval(approval_id: UUID) -> str:
     return approval_page(approval_id)
 
@@ -87,20 +105,14 @@ def approval_page(
 
 
 def preview_of(found: Row) -> tuple[Row | None, Row | None]:
-    """What it would do if it were done now, and why whoever looks could not approve it, as a problem."""
-    arguments = {name: found[name] for name in ARGUMENTS}
-    if found["action"] in FOUND_OUT:
-        arguments["amount"] = None
+    """What approving it would do now, and why whoever looks could not approve it, as a problem."""
     try:
-        shown = admin_actions.preview_known(g.user_id, found["user_id"], **arguments)
+        shown = admin_actions.preview_approval(g.user_id, found["approval_id"])
     except psycopg.Error as error:
-        return None, told(error).document
-    if shown["success"] or (shown["can_request"] and shown["reason"] == "approval_required"):
-        # The approval is what was required.
-        return shown, None
-    status, _ = REASONS[shown["reason"]]
-    text = reason_text(shown["reason"]).removesuffix(" The attempt was logged.")
-    return (shown if shown["can_request"] else None), Problem(status, shown["reason"], text).document
+        return None, advised(told(error), found["user_id"]).document
+    problem = would_refuse(shown)
+    effect = shown if shown["success"] or shown["can_request"] else None
+    return effect, problem and advised(problem, found["user_id"]).document
 
 
 def action_of(found: Row) -> Row | None:
@@ -116,6 +128,7 @@ def action_of(found: Row) -> Row | None:
 
 
 @bp.post("/approvals/<uuid:approval_id>/approve")
+@NOT_FOUND
 def approve(approval_id: UUID) -> ResponseReturnValue:
     """Do it, unless its effect would be another than the one that was shown."""
     found = call("get_approval", approval_id=approval_id)
@@ -132,6 +145,7 @@ def approve(approval_id: UUID) -> ResponseReturnValue:
 
 
 @bp.post("/approvals/<uuid:approval_id>/decline")
+@NOT_FOUND
 def decline(approval_id: UUID) -> ResponseReturnValue:
     reason = request.form.get("reason", "").strip()
     if not is_storable(reason):
@@ -144,6 +158,7 @@ def decline(approval_id: UUID) -> ResponseReturnValue:
 
 
 @bp.post("/approvals/<uuid:approval_id>/withdraw")
+@NOT_FOUND
 def withdraw(approval_id: UUID) -> ResponseReturnValue:
     reason = request.form.get("reason", "").strip()
     if not is_storable(reason):
@@ -166,10 +181,11 @@ def decided(approval_id: UUID, reason: str, decide: Callable[[], Row]) -> Respon
         if problem := refusal(result):
             raise problem
     except (psycopg.Error, stripe.StripeError, Problem) as error:
-        problem = beside_form(error)
+        problem = told_here(error, call("get_approval", approval_id=approval_id)["user_id"])
         document = problem.document
-        if document["code"] == "reason_required":
-            page = approval_page(approval_id, reason=reason, errors={"reason": ["Say in a few words why."]})
+        if document["code"] in ("reason_required", "invalid_request"):
+            texts = [text for text in (document["detail"], document["hint"]) if text]
+            page = approval_page(approval_id, reason=reason, errors={"reason": texts})
         else:
             page = approval_page(approval_id, reason=reason, problem=document)
         return page, problem.status

@@ -6,11 +6,11 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import request
-from marshmallow import fields
+from marshmallow import EXCLUDE, ValidationError, fields, validates_schema
 
 from api.browser import signed_in_area, with_query
 from api.database import Row, call_page
-from api.fields import YEARS, Says
+from api.fields import YEARS, Says, Schema
 
 bp = APIBlueprint("panel", __name__, url_prefix="/admin", enable_openapi=False)
 
@@ -30,6 +30,10 @@ SHOWN = 50
 READ = 499
 
 
+# Where a page begins; what makes no sense as one begins the first page.
+CURSORS = ("before", "after")
+
+
 class Day(Says, fields.Date):
     """A day in UTC."""
 
@@ -38,6 +42,28 @@ class Day(Says, fields.Date):
         if day.year not in YEARS:
             raise self.make_error("invalid", input=value, obj_type="date")
         return day
+
+
+class Days(Schema):
+    """From a day to another."""
+
+    from_ = Day(data_key="from", attribute="from")
+    to = Day()
+
+    @validates_schema(skip_on_field_errors=False)
+    def check_order(self, data: Row, **_: Any) -> None:
+        if "from" in data and "to" in data and data["to"] < data["from"]:
+            raise ValidationError("This is before the first day.", "to")
+
+
+def filtered(schema: type[Schema]) -> tuple[Row, dict[str, list[str]]]:
+    """What a filter asks for, as far as it can be read, and what is wrong with which of its fields."""
+    typed = {name: value.strip() for name, value in request.args.items() if value.strip()}
+    try:
+        return schema().load(typed, unknown=EXCLUDE), {}
+    except ValidationError as error:
+        wrong = error.normalized_messages()
+        return error.valid_data, {name: list(texts) for name, texts in wrong.items() if name not in CURSORS}
 
 
 def days(query: Row) -> Row:

@@ -20,18 +20,26 @@ from api.database import Row, call, call_all, call_page
 from api.display import beside_form, money_text, reason_text, refusal, told, words
 from api.errors import REASONS, Problem
 from api.fields import Flag, Id, Schema, Text, Time
+from api.panel.actions import Reasoned
+from api.panel.advice import LOGGED, leading_on, told_here
 from api.panel.base import SHOWN, all_rows, bp, next_and_first
 from api.panel.bulk_file import FAULTS, LARGEST_FILE, decode, read
+from api.panel.wording import with_references
 
 OUTCOMES = ("granted", "refused", "pending")
 # A script shows each step; without one, fewer and longer ones are pressed for.
 STEP, PRESSED_STEP = 100, 500
 # Of a preview's rows of one kind, so many are shown.
 PREVIEWED = 200
+GRANT_COLUMNS = [
+    *("bulk_id", "name", "reason", "created_by", "created_by_reference", "created_at", "row_count", "granted"),
+    *("refused", "withdrawn", "pending", "total", "granted_total", "pending_total", "last_at"),
+]
 COLUMNS = [
-    *("row_no", "user_id", "reference", "amount", "reason", "expires_at", "outcome", "refusal", "entry_no"),
+    *("row_no", "user_id", "reference", "amount", "reason", "expires_at", "outcome", "refusal", "why", "entry_no"),
     *("action_id", "decided_by", "decided_at"),
 ]
+NOT_FOUND = leading_on("bulk_grant_not_found")
 # What a problem of a row means: names of the database, beside those of FAULTS.
 PROBLEMS = FAULTS | {
     "invalid_request": "The row cannot be understood.",
@@ -50,30 +58,20 @@ PROBLEMS = FAULTS | {
     "idempotency_key_reused": "Another grant has this bulk grant's key.",
     "granted_otherwise": "Granted under this name before, with another amount or expiry: that stays as it is.",
     "withdrawn": "Withdrawn before it was granted.",
+    "not_an_admin": "Who ran it was no admin any more.",
 }
 
 
-class BulkForm(Schema):
+class BulkForm(Reasoned):
     step = Text(load_default="preview", validate=OneOf(["preview", "start"]))
     name = Text(
         required=True, validate=Length(max=200, error="At most 200 characters."),
         error_messages={"required": "Give it a name."},
     )  # fmt: skip
-    reason = Text(
-        required=True, validate=Length(max=2000, error="At most 2000 characters."),
-        error_messages={"required": "Say in a few words why; it is kept in the admin log."},
-    )  # fmt: skip
     expires_at = Time()
     text = Text()
     withdraw_others = Flag()
     again = Flag()
-
-
-class Why(Schema):
-    reason = Text(
-        required=True, validate=Length(max=2000, error="At most 2000 characters."),
-        error_messages={"required": "Say in a few words why; it is kept in the admin log."},
-    )  # fmt: skip
 
 
 class RowQuery(Schema):
@@ -103,6 +101,12 @@ def bulk() -> str:
     return render_template("panel/bulk.html", grants=grants, pages=next_and_first("before", last))
 
 
+@bp.get("/bulk.csv")
+def bulk_csv() -> Response:
+    grants = with_references(all_rows("list_bulk_grants", "before", "bulk_id"), "created_by")
+    return csv_response("bulk.csv", GRANT_COLUMNS, grants)
+
+
 # A new one, or more of one.
 
 
@@ -120,7 +124,7 @@ def bulk_new() -> ResponseReturnValue:
         text = decode(request.files["file"].read()) if request.files.get("file") else values.get("text", "")
         return start(values, text) if values["step"] == "start" else preview(values, text)
     except (psycopg.Error, Problem) as error:
-        problem = beside_form(error)
+        problem = told_here(error)
     return form_page(request.form, problem=problem), problem.status
 
 
@@ -167,7 +171,7 @@ def preview(values: Row, text: str, problem: Problem | None = None) -> ResponseR
         admin=call("get_admin", user_id=g.user_id),
         before=before,
         others=others_than(plan, before),
-        problems=PROBLEMS,
+        why=why,
         shown=PREVIEWED,
     )
     return (page, 422) if invalid or problem else page
@@ -206,6 +210,9 @@ def start(values: Row, text: str) -> ResponseReturnValue:
         raise
     if problem := refusal(begun):
         raise problem
+    if otherwise := begun["granted_otherwise"]:
+        users = f"{otherwise:,} users were" if otherwise > 1 else "A user was"
+        flash(f"{users} granted another amount or expiry under this name before: that stays as it is.", "warning")
     return redirect(url_for("panel.bulk_grant", bulk_id=begun["bulk_id"]), 303)
 
 
@@ -217,6 +224,7 @@ def expiry_of(values: Row) -> Row:
 
 
 @bp.get("/bulk/<uuid:bulk_id>")
+@NOT_FOUND
 def bulk_grant(bulk_id: UUID) -> str:
     return grant_page(bulk_id, request.args)
 
@@ -244,10 +252,12 @@ def grant_page(bulk_id: UUID, fields: Any, errors: Any = None, problem: Problem 
 
 
 def why(name: str | None) -> str:
-    """What kept a row from being granted."""
+    """What keeps a row from being granted, or kept it."""
     if name is None:
         return ""
-    return PROBLEMS.get(name) or (reason_text(name) if name in REASONS else f"{words(name)}.")
+    if name in PROBLEMS:
+        return PROBLEMS[name]
+    return reason_text(name).removesuffix(LOGGED) if name in REASONS else f"{words(name)}."
 
 
 def progress_of(bulk: Row) -> Row:
@@ -286,24 +296,26 @@ def bulk_step(bulk_id: UUID) -> ResponseReturnValue:
 
 
 @bp.post("/bulk/<uuid:bulk_id>/retry")
+@NOT_FOUND
 def bulk_retry(bulk_id: UUID) -> ResponseReturnValue:
     """Let what was refused wait again."""
     return change(bulk_id, "retry_bulk_grant", "{changed:,} rows wait again: go on with them below.")
 
 
 @bp.post("/bulk/<uuid:bulk_id>/stop")
+@NOT_FOUND
 def bulk_stop(bulk_id: UUID) -> ResponseReturnValue:
     """Withdraw what waits."""
     return change(bulk_id, "stop_bulk_grant", "{withdrawn:,} rows are withdrawn. What was granted stays.")
 
 
 def change(bulk_id: UUID, function: str, message: str) -> ResponseReturnValue:
-    values, errors = checked(Why, request.form)
+    values, errors = checked(Reasoned, request.form)
     if errors:
         return grant_page(bulk_id, request.form, errors), 422
     changed = call(function, actor=g.user_id, bulk_id=bulk_id, reason=values["reason"])
     if refused := refusal(changed):
-        problem = beside_form(refused)
+        problem = told_here(refused)
         return grant_page(bulk_id, request.form, problem=problem), problem.status
     flash(message.format_map(changed), "success")
     return redirect(url_for("panel.bulk_grant", bulk_id=bulk_id), 303)
@@ -313,4 +325,4 @@ def change(bulk_id: UUID, function: str, message: str) -> ResponseReturnValue:
 def bulk_results(bulk_id: UUID) -> Response:
     """Every row and what became of it."""
     rows = all_rows("list_bulk_rows", "after", "user_id", bulk_id=bulk_id, **asked(RowQuery))
-    return csv_response("results.csv", COLUMNS, rows)
+    return csv_response("results.csv", COLUMNS, (row | {"why": why(row["refusal"])} for row in rows))

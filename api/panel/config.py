@@ -1,15 +1,17 @@
 """/admin/config: tiers, limits, rate card, packages and settings, and what a change of one would change."""
 
 import psycopg
-from flask import abort, flash, g, redirect, render_template, request, url_for
+from flask import Response, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from api.csv import csv_response
 from api.database import Row, call
-from api.display import beside_form, refusal
+from api.display import refusal
 from api.errors import Problem
 from api.fields import NOT_STORABLE, is_storable
 from api.json import JSONError, dumps
 from api.panel.actions import key_of
+from api.panel.advice import told_here
 from api.panel.base import bp
 from api.panel.config_rows import (
     SECTIONS,
@@ -28,9 +30,24 @@ TAKEN = "There is one of this name already."
 
 @bp.get("/config")
 def config() -> str:
+    config = {section: in_order(section, rows) for section, rows in read_config().items() if section in SECTIONS}
     return render_template(
-        "panel/config.html", sections=SECTIONS, config=read_config(), columns=columns_of, may_change=may_change()
+        "panel/config.html", sections=SECTIONS, config=config, columns=columns_of, may_change=may_change()
     )
+
+
+def in_order(section: str, rows: Row) -> Row:
+    """Tiers by their rank, packages by their price, and what else there is by its name."""
+    by = SECTIONS[section].order
+    return dict(sorted(rows.items(), key=lambda item: (item[1][by] if by else 0, item[0])))
+
+
+@bp.get("/config/<section>.csv")
+def config_csv(section: str) -> Response:
+    known(section)
+    rows = in_order(section, read_config()[section])
+    columns = list(columns_of(section, next(iter(rows.values()), None)))
+    return csv_response(f"{section}.csv", ["name", *columns], ({"name": name} | row for name, row in rows.items()))
 
 
 @bp.route("/config/<section>", methods=["GET", "POST"])
@@ -112,7 +129,7 @@ def save(
         if problem := refusal(result):
             raise problem
     except (psycopg.Error, Problem) as error:
-        problem = beside_form(error)
+        problem = told_here(error)
         document = problem.document
         if document["code"] == "reason_required":
             missing = "Say in a few words why."

@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from api.database import Row
+from api.display import interval_text
 from api.fields import INT8, NOT_STORABLE, check_storable, is_storable
 from api.json import JSONError, loads, number
 
@@ -24,13 +25,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the configuration; `word` is what one row of it is, and `says` what it is for."""
+    """One table of the configuration; `word` is what one row of it is, `says` what it is for, `order` a column."""
 
     title: str
     word: str
     says: str
     columns: dict[str, Column]
     named: str = "Name"
+    order: str = ""
     fixed: bool = False
 
 
@@ -45,11 +47,12 @@ SECTIONS = {
             "monthly_credits": Column("Credits a month", "amount", "What is due from the next grant on."),
             "price_cents": Column("Price a month", "whole", "In US cents; 0 is not for sale."),
             "can_purchase_credits": Column("Buys credits", "flag", "Whether its users may buy credits."),
-            "grant_expires_after": Column("Credits last", "interval", "Such as 1 mon or 90 days.", "until used"),
+            "grant_expires_after": Column("Credits last", "interval", "Such as 1 month or 90 days.", "until used"),
             "rollover_cap": Column(
                 "Carried over", "amount", "What is unspent above it expires at the next grant.", "all"
             ),
         },
+        order="rank",
     ),
     "admin_limits": Section(
         "Admin limits",
@@ -59,7 +62,7 @@ SECTIONS = {
             "max_credit_adjustment": Column("At once", "amount", "Credits of one action.", "no limit"),
             "max_daily_total": Column("On a day", "amount", "Credits of all actions of a UTC day.", "no limit"),
             "can_refund": Column("Refunds", "flag", "Whether the role gives refunds."),
-            "approval_above": Column("Alone up to", "amount", "Above it a second admin has to approve.", "all of it"),
+            "approval_above": Column("Alone up to", "amount", "Above it a second admin has to approve.", "any amount"),
         },
         named="Role",
         fixed=True,
@@ -84,6 +87,7 @@ SECTIONS = {
             "amount": Column("Credits", "amount"),
             "price_cents": Column("Price", "whole", "In US cents."),
         },
+        order="price_cents",
     ),
     "settings": Section(
         "Settings",
@@ -156,11 +160,13 @@ def differences(section: str, before: Row | None, after: Row | None) -> list[Row
 
 
 def shown(column: Column, value: Any) -> str:
-    """A value with all its digits, as it is written in api/billing_config.py."""
+    """A value with all its digits."""
     if value is None:
         return f"none ({column.empty})" if column.empty else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if column.kind == "interval":
+        return interval_text(value)
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
@@ -181,8 +187,8 @@ def as_typed(section: str, row: Row | None) -> Row:
         return {}
     flags = {True: "true", False: ""}
     return {
-        each: flags[value] if isinstance(value, bool) else "" if value is None else shown(Column(""), value)
-        for each, value in ((each, row[each]) for each in columns_of(section, row))
+        each: flags[value] if isinstance(value, bool) else "" if value is None else shown(column, value)
+        for each, column, value in ((each, column, row[each]) for each, column in columns_of(section, row).items())
     }
 
 
@@ -192,7 +198,7 @@ def read(section: str, before: Row | None, fields: Row) -> Row:
     for each, column in columns_of(section, before).items():
         text = fields.get(each, "")
         try:
-            row[each] = value_of(column, text)
+            row[each] = value_of(column, text, before and before.get(each))
         except ValueError as error:
             errors[each] = [str(error)]
     if errors:
@@ -200,14 +206,16 @@ def read(section: str, before: Row | None, fields: Row) -> Row:
     return row
 
 
-def value_of(column: Column, text: str) -> Any:
-    """Raises ValueError, whose message is for people."""
+def value_of(column: Column, text: str, before: Any) -> Any:
+    """What was typed, or what was there if that is how it is shown; raises ValueError, whose message is for people."""
     if column.kind == "flag":
         return text == "true"
     if not text:
         if column.empty:
             return None
         raise ValueError("This is needed.")
+    if column.kind == "interval" and before is not None and text == shown(column, before):
+        return before
     if column.kind in ("text", "interval"):
         return storable(text)
     try:

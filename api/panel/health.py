@@ -1,13 +1,15 @@
 """/admin/health: how the system does, at a glance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from flask import render_template
+from flask import Response, abort, render_template
 
+from api.csv import csv_response
 from api.database import Row, call_all
-from api.display import count
+from api.display import count, distance
 from api.panel.base import bp
 
 RECENT = 10
@@ -48,6 +50,35 @@ class Check:
     anchor: str
 
 
+# The columns of each file: what the tables of the page show, and more digits of it.
+FILES = {
+    "alerts": ("alert", "rows", "sample"),
+    "jobs": (
+        *("name", "description", "function", "schedule", "enabled", "late_after", "problem", "last_started_at"),
+        *("last_finished_at", "last_outcome", "last_rows", "last_error", "succeeded_at"),
+    ),
+    "queues": ("queue", "waiting", "given_up", "oldest_seconds"),
+    "verifications": ("started_at", "finished_at", "accounts", "entries", "balance", "findings", "checkpoint_hash"),
+    "stripe-events": ("event_id", "type", "status", "attempts", "error", "next_attempt_at", "received_at"),
+    "events": ("user_id", "event_id", "kind", "status", "attempts", "error", "next_attempt_at", "created_at"),
+}
+
+
+@bp.get("/health/<table>.csv")
+def health_csv(table: str) -> Response:
+    if table not in FILES:
+        abort(404)
+    read: dict[str, Callable[[], list[Row]]] = {
+        "alerts": lambda: call_all("list_alerts"),
+        "jobs": lambda: call_all("list_jobs"),
+        "queues": lambda: queue_rows(queues_of(call_all("list_metrics"))),
+        "verifications": lambda: call_all("list_checkpoints", limit=RECENT),
+        "stripe-events": stripe_events,
+        "events": events,
+    }
+    return csv_response(f"{table}.csv", list(FILES[table]), read[table]())
+
+
 @bp.get("/health")
 def health() -> str:
     alerts, jobs = call_all("list_alerts"), call_all("list_jobs")
@@ -69,11 +100,20 @@ def health() -> str:
         alerts=sorted(alerts, key=lambda row: (not row["rows"], row["alert"])),
         meanings=MEANINGS,
         grave=GRAVE,
-        jobs=[job | {"state": state_of_job(job)} for job in jobs],
+        jobs=[job | {"state": state_of_job(job), "took": took(job)} for job in jobs],
+        queues=queue_rows(queues),
         checkpoints=checkpoints,
-        stripe_events=[row for status in ("failed", "pending") for row in recent("list_stripe_events", status)],
-        events=[row for status in ("dead", "pending") for row in recent("list_events_by_status", status)],
+        stripe_events=stripe_events(),
+        events=events(),
     )
+
+
+def stripe_events() -> list[Row]:
+    return [row for status in ("failed", "pending") for row in recent("list_stripe_events", status)]
+
+
+def events() -> list[Row]:
+    return [row for status in ("dead", "pending") for row in recent("list_events_by_status", status)]
 
 
 def recent(function: str, status: str) -> list[Row]:
@@ -87,6 +127,32 @@ def queues_of(metrics: list[Row]) -> dict[str, dict[str, Decimal]]:
         if metric["name"].startswith("billing_queue_"):
             queues.setdefault(metric["labels"]["queue"], {})[metric["name"].rpartition("_")[2]] = metric["value"]
     return queues
+
+
+def queue_rows(queues: dict[str, dict[str, Decimal]]) -> list[Row]:
+    rows = []
+    for name, (title, about) in QUEUES.items():
+        waiting, given_up, seconds = (int(queues.get(name, {}).get(each, 0)) for each in ("waiting", "up", "seconds"))
+        oldest = length_text(timedelta(seconds=seconds)) if waiting else ""
+        told = {"queue": name, "waiting": waiting, "given_up": given_up, "oldest_seconds": seconds}
+        rows.append(told | {"title": title, "about": about, "oldest": oldest})
+    return rows
+
+
+def took(job: Row) -> str:
+    """How long the last run took. What the worker does all the time is counted from time to time: then, since when."""
+    if job["last_started_at"] is None or job["last_finished_at"] is None:
+        return ""
+    length = length_text(job["last_finished_at"] - job["last_started_at"])
+    return length if job["function"] else f"counted over {length}"
+
+
+def length_text(length: timedelta) -> str:
+    """A length of time in one unit."""
+    seconds = length.total_seconds()
+    if seconds < 10:
+        return f"{seconds:.2f} s" if seconds >= 0.01 else "less than 0.01 s"
+    return distance(-length).removesuffix(" ago") if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def check_alerts(alerts: list[Row]) -> Check:
@@ -147,7 +213,7 @@ def check_traffic(metrics: list[Row]) -> Check:
 def check_queue(name: str, queue: dict[str, Decimal]) -> Check:
     title, about = QUEUES[name]
     waiting, given_up = (int(queue.get(each, 0)) for each in ("waiting", "up"))
-    anchor = "stripe-events" if name == "stripe_events" else "events" if name == "events" else "alerts"
+    anchor = "stripe-events" if name == "stripe_events" else "events" if name == "events" else "queues"
     if given_up:
         return Check(title, "bad", f"{count(given_up)} given up", f"Of the {about}; {count(waiting)} wait.", anchor)
     minutes = int(queue.get("seconds", 0)) // 60

@@ -1,31 +1,26 @@
 """/admin/log: what admins did and tried."""
 
 from flask import Response, render_template
+from flask.typing import ResponseReturnValue
 from marshmallow.validate import OneOf
 
 from api.browser import asked
 from api.csv import csv_response
 from api.database import Row, call_page
-from api.fields import Id, Schema, Text
-from api.panel.base import SHOWN, Day, all_rows, bp, days, next_and_first
+from api.display import ACTIONS
+from api.fields import Id, Text
+from api.panel.base import SHOWN, Days, all_rows, bp, days, filtered, next_and_first
+from api.panel.people import Person
 from api.schemas import AdminAction
 
-ACTIONS = (
-    *("adjust_credits", "admin_grant_credits", "reverse_entry", "request_refund", "change_tier", "set_account_status"),
-    *("admin_release_hold", "request_approval", "approve_request", "decline_request", "withdraw_request"),
-    *("begin_bulk_grant", "run_bulk_grant", "retry_bulk_grant", "stop_bulk_grant"),
-    *("set_user_role", "bootstrap_super_admin", "change_config", "apply_config"),
-)
 OUTCOMES = ("done", "refused")
 
 
-class LogQuery(Schema):
-    action = Text()
+class LogQuery(Days):
+    action = Text(validate=OneOf(ACTIONS, error="There is no such action."))
     outcome = Text(validate=OneOf(OUTCOMES))
-    admin = Id()
-    user = Id()
-    from_ = Day(data_key="from", attribute="from")
-    to = Day()
+    admin = Person(admin=True)
+    user = Person()
 
 
 class LogPage(LogQuery):
@@ -33,13 +28,19 @@ class LogPage(LogQuery):
 
 
 @bp.get("/log")
-def log() -> str:
-    query = asked(LogPage)
-    found, more = call_page("list_actions", limit=SHOWN, **filters(query))
-    last = found[-1]["action_id"] if more else None
-    return render_template(
-        "panel/log.html", log=found, pages=next_and_first("before", last), query=query, names=ACTIONS, outcomes=OUTCOMES
+def log() -> ResponseReturnValue:
+    query, errors = filtered(LogPage)
+    found, more = ([], False) if errors else call_page("list_actions", limit=SHOWN, **filters(query))
+    page = render_template(
+        "panel/log.html",
+        log=found,
+        pages=next_and_first("before", found[-1]["action_id"] if more else None),
+        query=query,
+        errors=errors,
+        actions=[(action, done) for action, (done, _) in ACTIONS.items()],
+        outcomes=OUTCOMES,
     )
+    return page, 422 if errors else 200
 
 
 @bp.get("/log.csv")

@@ -1,15 +1,21 @@
 """Actions of admins in words: what a form or a request asks for, and what became of it."""
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from uuid import UUID
 
-from flask import g
+from flask import g, url_for
+from markupsafe import Markup
 
 from api.database import Row, call, call_all
 from api.display import dollars, money_text, words
 from api.json import time_text
+from api.names import names
 
+# Of a file, so many rows are read before their people are asked for.
+TOGETHER = 300
 STATUS_WANTED = {
     "active": "Set the account to active",
     "frozen": "Freeze the account",
@@ -37,6 +43,8 @@ def action_told(asked: Row) -> str:
             return f"Refund {money_text(amount)} credits"
         case "reverse_entry":
             return f"Reverse entry {asked['entry_no']}"
+        case "change_tier" if asked.get("from_tier"):
+            return f"Change the tier from {tier_name(asked['from_tier'])} to {tier_name(asked['tier'])}"
         case "change_tier":
             return f"Change the tier to {tier_name(asked['tier'])}"
         case "set_account_status":
@@ -66,6 +74,16 @@ def outcome(function: str, user_id: UUID, values: Row, result: Row) -> tuple[str
     if result["replayed"]:
         return f"This was done already, and was not done again. {text}", "info" if tone == "success" else tone
     return text, tone
+
+
+def where(function: str, user_id: UUID, values: Row, result: Row) -> Markup:
+    """A link to what an action has left, if there is more of it than the user's page shows."""
+    if result.get("entry_no"):
+        page = url_for("panel.user_entry", user_id=user_id, entry_no=result["entry_no"])
+        return Markup('<a href="{}">See entry {}</a>').format(page, result["entry_no"])
+    if function == "request_refund" and values["stripe_refund"]:
+        return Markup('<a href="{}">See the refund</a>').format(url_for("panel.user_payments", user_id=user_id))
+    return Markup('<a href="{}">See the admin log</a>').format(url_for("panel.user_log", user_id=user_id))
 
 
 def plain_outcome(function: str, user_id: UUID, values: Row, result: Row) -> str:
@@ -111,6 +129,15 @@ def refund_outcome(status: str, amount: Decimal, result: Row) -> tuple[str, str]
 
 def until(expires_at: datetime | None) -> str:
     return f" until {expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if expires_at else ""
+
+
+def with_references(rows: Iterable[Row], *columns: str) -> Iterator[Row]:
+    """The rows of a file with what the application calls those whom the columns name."""
+    rows = iter(rows)
+    while page := list(islice(rows, TOGETHER)):
+        known = names(row[column] for row in page for column in columns if row[column] is not None)
+        for row in page:
+            yield row | {f"{column.removesuffix('_id')}_reference": known.get(row[column]) for column in columns}
 
 
 def for_input(value: str) -> str:

@@ -14,6 +14,9 @@ from api.tests.conftest import token
 COOKIE = "__Host-billing"
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 
+# What a page for people does not say: a function of the database, or its argument.
+SQL_WORDS = re.compile(r"\bbilling\.|\bp_\w|\w\(|\bnull\b")
+
 
 class Browser:
     """Somebody with a browser; whoever is given is signed in, at the panel unless told."""

@@ -10,6 +10,7 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from markupsafe import escape
 from psycopg.errors import QueryCanceled
 from psycopg.types.json import Jsonb
 
@@ -38,7 +39,7 @@ class Known:
 def do(db, function, **arguments):
     """One call of the SQL API."""
     named = ", ".join(f"p_{name} => %({name})s" for name in arguments)
-    values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in arguments.items()}
+    values = {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in arguments.items()}
     return db.execute(f"select * from billing.{function}({named})", values).fetchone()
 
 
@@ -481,6 +482,197 @@ def test_the_log_is_paged(panel, db, super_admin, user, monkeypatch):
     assert seen == ["4", "3", "2", "1", "0"]
 
 
+# Who somebody is.
+
+
+@pytest.fixture
+def called(db, admin, user) -> dict[UUID, str]:
+    """An admin and a user with names, and what the one did to the other."""
+    names = {admin: f"ann.{admin.hex[:9]}@example.com", user: f"{SCRIPT}{user.hex}"}
+    for each, name in names.items():
+        do(db, "set_user_reference", user_id=each, reference=name)
+    do(db, "adjust_credits", actor=admin, user_id=user, amount=D("1.25"), reason="goodwill")
+    do(db, "adjust_credits", actor=admin, user_id=user, amount=D(2000), reason="too much")
+    do(db, "request_approval", actor=admin, user_id=user, action="adjust_credits", amount=D(2000), reason="please")
+    do(db, "begin_bulk_grant", actor=admin, name=user.hex, reason="outage", rows=[{"user_id": str(user), "amount": 1}])
+    return names
+
+
+def test_people_are_shown_by_their_names_in_one_call(panel, called, admin, user, monkeypatch):
+    asked = []
+
+    def counted(function, **arguments):
+        asked.append(function)
+        return call_all(function, **arguments)
+
+    monkeypatch.setattr("api.names.call_all", counted)
+    for path, named in (
+        (f"/admin/log?user={user}", {admin, user}),
+        (f"/admin/users/{user}/ledger/2", {admin}),
+        (f"/admin/users/{user}/log", {admin}),
+        (f"/admin/approvals?user={user}", {admin, user}),
+        ("/admin/bulk", {admin}),
+        ("/admin/admins", {admin}),
+    ):
+        asked.clear()
+        page = panel.get(path).text
+        assert asked == ["list_user_references"], path
+        for each in named:
+            title = escape(f"{called[each]}, {each}")
+            assert f'title="{title}">{escape(called[each])}</' in page, path
+            assert f'data-copy="{each}"' in page, path
+        assert SCRIPT not in page, path
+
+
+def test_who_is_signed_in_is_shown_by_the_name(app, called, admin, user):
+    theirs = Browser(app, admin)
+    for path, status in (("/admin/users", 200), ("/admin/users/x", 404)):
+        answer = theirs.get(path)
+        assert (answer.status_code, called[admin] in text_of(answer.text)) == (status, True)
+
+
+def test_a_customer_sees_their_own_name_alone(app, called, user):
+    page = Browser(app, user, area="/billing").get("/billing").text
+    assert called[user] in text_of(page)
+
+
+def test_somebody_without_a_name_is_shown_by_the_id(app, admin, db, user):
+    do(db, "adjust_credits", actor=admin, user_id=user, amount=D(1), reason="r")
+    page = Browser(app, admin).get(f"/admin/log?user={user}").text
+    for each in (admin, user):
+        assert f'title="{each}">{str(each)[:8]}<' in page
+
+
+@pytest.mark.parametrize("field", ["admin", "user"])
+def test_the_log_takes_whatever_names_somebody(panel, called, admin, user, field):
+    person = {"admin": admin, "user": user}[field]
+    for typed in (str(person), person.hex.upper(), str(person)[:13], called[person], called[person].upper()[:40]):
+        answer = panel.get("/admin/log", query_string={field: typed, "action": "adjust_credits"})
+        assert answer.text.count('<th scope="row"') == 2, typed
+        file = re.search(r'href="(/admin/log\.csv[^"]*)"', answer.text)[1].replace("&amp;", "&")
+        assert f"{field}={person}" in file, "the file is of who was found"
+        assert len(rows_of(panel.get(file))) == 2
+
+
+def test_an_admin_without_an_account_is_found_too(panel, called, admin):
+    answer = panel.get("/admin/log", query_string={"user": called[admin]})
+    assert "Changed a role" in shown(answer)
+    assert answer.text.count('<th scope="row"') == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "text"),
+    [
+        ({"user": "nobody-at-all"}, "user", "Nobody is found by it"),
+        ({"admin": "abc"}, "admin", "Nobody is found by it"),
+        ({"user": "x" * 201}, "user", "Longer than maximum length 200"),
+        ({"user": "\0"}, "user", "cannot be stored"),
+        ({"from": "2026-02-30"}, "from", "Not a valid date."),
+        ({"to": "9999-01-01"}, "to", "Not a valid date."),
+        ({"from": "2026-02-02", "to": "2026-02-01"}, "to", "This is before the first day."),
+        ({"action": "dance"}, "action", "There is no such action."),
+        ({"outcome": "both"}, "outcome", "Must be one of"),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_told_beside_it(panel, query, field, text):
+    answer = panel.get("/admin/log", query_string=query | {"admin": query.get("admin", "dorothy?")})
+    assert answer.status_code == 422
+    assert text in marked(answer, field)
+    if field not in ("action", "outcome", "to"):
+        assert f'value="{query[field]}"' in answer.text, "what was typed is kept"
+    assert 'value="dorothy?"' in answer.text or field == "admin"
+    assert "Correct what is marked above." in text_of(answer.text)
+    assert panel.get("/admin/log.csv", query_string=query).status_code == 400
+
+
+def marked(answer, field: str) -> str:
+    """What is said below a field that is marked."""
+    assert re.search(rf'is-invalid" id="f-{field}"[^>]*aria-invalid="true"', answer.text), field
+    return text_of(re.search(rf'id="f-{field}-error">([^<]*)<', answer.text)[1])
+
+
+def test_a_beginning_that_fits_several_is_told(panel, db):
+    first, second = (UUID(f"abcdef01-0000-4000-8000-00000000000{n}") for n in (1, 2))
+    for user in (first, second):
+        db.execute("select billing.open_account(%s)", [user])
+    do(db, "set_user_reference", user_id=first, reference="abc.def")
+    do(db, "set_user_reference", user_id=second, reference="abc.def.ghi")
+    answer = panel.get("/admin/log?user=abcdef01")
+    told = marked(answer, "user")
+    assert "It fits several: " in told
+    assert "abc.def (abcdef01)" in told
+    assert panel.get("/admin/log?user=ABC.def").status_code == 200, "the one with just this name"
+
+
+def test_a_cursor_that_is_none_begins_the_first_page(panel, known):
+    for path in ("/admin/log?before=x", "/admin/users?after=x"):
+        assert panel.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize(("field", "value"), [("q", "x" * 201), ("q", "\0"), ("tier", "none"), ("status", "asleep")])
+def test_what_is_wrong_with_a_search_is_told_beside_it(panel, field, value):
+    answer = panel.get("/admin/users", query_string={field: value})
+    assert answer.status_code == 422
+    assert marked(answer, field)
+    assert 'name="tier"' in answer.text
+
+
+def test_the_log_tells_what_was_done_in_words(panel, db, super_admin):
+    user = uuid4()
+    db.execute("select billing.open_account(%s, 'tier_200_1000')", [user])
+    payment = paid(db, user, f"pi_{uuid4().hex}")
+    do(db, "adjust_credits", actor=super_admin, user_id=user, amount=D("-1.5"), reason="r")
+    do(db, "adjust_credits", actor=super_admin, user_id=user, amount=D(10**7), reason="r")
+    do(
+        db, "request_refund", actor=super_admin, user_id=user, amount=D(5), reason="r", stripe_refund=True,
+        payment_intent_id=payment,
+    )  # fmt: skip
+    answer = panel.get(f"/admin/log?user={user}")
+    text = shown(answer)
+    assert 'title="request_refund">Refunded<' in answer.text
+    assert "$5.00" in text
+    assert "\N{MINUS SIGN}1.50" in text
+    assert "Adjusted credits" in text
+    assert re.search(r"Adjust credits.{1,30}\+10,000,000.00.{1,10}Admin limit exceeded", text), "it was not done"
+    assert 'refused"><span class="money' in answer.text
+
+
+# Files.
+
+
+def test_the_admins_as_a_file(panel, db, admin):
+    do(db, "set_user_reference", user_id=admin, reference="=1+1")
+    rows = {row["user_id"]: row for row in rows_of(panel.get("/admin/admins.csv"))}
+    assert (rows[str(admin)]["reference"], rows[str(admin)]["role"]) == ("'=1+1", "admin")
+    assert Decimal(rows[str(admin)]["max_credit_adjustment"]) == 1000
+
+
+def test_the_configuration_as_files(panel, db):
+    for section, column in (
+        *(("tiers", "monthly_credits"), ("admin_limits", "can_refund"), ("model_prices", "multiplier")),
+        *(("packages", "price_cents"), ("settings", "retention")),
+    ):
+        rows = rows_of(panel.get(f"/admin/config/{section}.csv"))
+        assert all(row["name"] and row[column] for row in rows), section
+        assert f'href="/admin/config/{section}.csv"' in panel.get("/admin/config").text
+    tiers = [row["name"] for row in rows_of(panel.get("/admin/config/tiers.csv"))]
+    assert tiers == [row.name for row in db.execute("select name from billing.billing_tiers order by rank").fetchall()]
+    assert panel.get("/admin/config/nothing.csv").status_code == 404
+
+
+def test_the_tables_of_the_health_page_as_files(panel):
+    page = panel.get("/admin/health").text
+    for table in health.FILES:
+        assert f'href="/admin/health/{table}.csv"' in page
+        answer = panel.get(f"/admin/health/{table}.csv")
+        assert answer.text.splitlines()[0] == ",".join(health.FILES[table])
+        assert answer.status_code == 200
+    assert len(rows_of(panel.get("/admin/health/alerts.csv"))) == len(health.MEANINGS)
+    assert [row["queue"] for row in rows_of(panel.get("/admin/health/queues.csv"))] == list(health.QUEUES)
+    assert "checkpoint_ledger" in [row["name"] for row in rows_of(panel.get("/admin/health/jobs.csv"))]
+    assert panel.get("/admin/health/nothing.csv").status_code == 404
+
+
 # Health.
 
 
@@ -520,6 +712,16 @@ def test_jobs(changes, state):
     assert health.state_of_job(job)[0] == state
     if job["problem"]:
         assert health.check_jobs([job]).state == state
+
+
+def test_how_long_a_job_took():
+    now = datetime.now(UTC)
+    job = {"function": "expire_credits", "last_started_at": now, "last_finished_at": now + timedelta(seconds=55.8)}
+    assert health.took(job) == "56 s"
+    assert health.took(job | {"function": None}) == "counted over 56 s", "by the worker, all the time"
+    assert health.took(job | {"last_finished_at": None}) == ""
+    assert health.took(job | {"last_finished_at": now + timedelta(minutes=3)}) == "3 min"
+    assert health.took(job | {"last_finished_at": now + timedelta(seconds=0.25)}) == "0.25 s"
 
 
 def test_verifications():

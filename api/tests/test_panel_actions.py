@@ -4,13 +4,16 @@ import html
 import re
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from stripe import AuthenticationError
 
+from api.panel import actions
+from api.panel.advice import ADVICE
 from api.tests.conftest import balance_of, entries_of, token
-from api.tests.pages import COOKIE, Browser, text_of
+from api.tests.pages import COOKIE, SQL_WORDS, Browser, text_of
 from api.tests.test_admin import actions_on
 from api.tests.test_payments import REFUNDS, TOP, bought
 
@@ -65,6 +68,7 @@ def test_a_preview_shows_the_effect_and_does_nothing(page, db, user):
     assert "Take 1.000000001 credits" in shown
     assert "3.999999999" in shown
     assert "4,998.999999999" in shown, "the limit left today"
+    assert "Usage in between does not stop it, unless it leaves too little." in shown
     assert "Tier grant" in shown
     assert (balance_of(db, user), actions_on(db, user)) == (5, [])
 
@@ -126,14 +130,35 @@ def test_a_double_click_does_it_once(app, admin, db, user):
     assert balance_of(db, user) == 10
 
 
+def test_a_preview_of_what_is_done_already_says_so_and_leads_to_it(page, db, user):
+    form = previewed(page, user, "adjust", amount="5")
+    page.post(path(user, "adjust"), form)
+    page.get(f"/admin/users/{user}")
+    again = page.post(path(user, "adjust"), form | {"step": "preview"})
+    assert (again.status_code, again.location) == (303, f"/admin/users/{user}")
+    shown = page.get(again.location).text
+    assert "This was done already, and was not done again. Added 5.00 credits." in text_of(shown)
+    assert f'<a href="/admin/users/{user}/ledger/2">See entry 2</a>' in shown
+    assert (balance_of(db, user), len(actions_on(db, user))) == (10, 1)
+
+
+def test_a_preview_of_what_is_asked_for_already_leads_to_the_request(page, db, user):
+    answer = page.post(path(user, "adjust"), {"amount": "1500", "reason": "Contract", "step": "preview"})
+    form = hidden(answer.text)
+    asked = page.post(path(user, "adjust"), form | {"step": "request"})
+    again = page.post(path(user, "adjust"), form | {"step": "preview"})
+    assert (again.status_code, again.location) == (303, asked.location)
+    assert "This has been asked for already" in text_of(page.get(again.location).text)
+
+
 def test_the_back_button_and_another_amount(page, db, user):
     form = previewed(page, user, "adjust", amount="5")
     page.post(path(user, "adjust"), form)
-    changed = previewed(page, user, "adjust", amount="6", idempotency_key=form["idempotency_key"])
-    answer = page.post(path(user, "adjust"), changed)
-    assert answer.status_code in (409, 422)
-    assert "sent before with other values" in text_of(answer.text)
-    assert hidden(answer.text)["idempotency_key"] != form["idempotency_key"]
+    for step in ("preview", "confirm"):
+        answer = page.post(path(user, "adjust"), form | {"amount": "6", "step": step})
+        assert answer.status_code == 409
+        assert "sent before with other values" in text_of(answer.text)
+        assert hidden(answer.text)["idempotency_key"] != form["idempotency_key"]
     assert balance_of(db, user) == 10
 
 
@@ -192,9 +217,92 @@ def test_what_is_wrong_is_said_at_its_field(page, user, slug, fields, field):
         assert "It was &lt;b&gt;wrong&lt;/b&gt;" in answer.text
 
 
+ENTRY = "select billing.deduct_credits(%(user)s, 2)"
+HOLD = "select billing.hold_credits(%(user)s, 1, p_idempotency_key => 'held')"
+CLOSED = "select billing.set_account_status(%(boss)s, %(user)s, 'closed', 'Left')"
+REVERSED = "select billing.reverse_entry(%(boss)s, %(user)s, 2, 'Failed')"
+OLD = "insert into legacy_billing.customers (user_id) values (%(user)s)"
+NOBODY = UUID("00000000-0000-4000-8000-00000000f00d")
+OLD_USER = UUID("00000000-0000-4000-8000-00000000f00e")
+
+
+@pytest.mark.parametrize(
+    ("slug", "fields", "before", "link"),
+    [
+        ("adjust", {"amount": "0"}, [], ""),
+        ("adjust", {"amount": "1e13"}, [], ""),
+        ("adjust", {"amount": "1", "reason": "x" * 2001}, [], ""),
+        ("adjust", {"amount": "-6"}, [], ""),
+        ("adjust", {"amount": "1"}, [CLOSED], "/actions/status?status=active"),
+        ("adjust", {"amount": "1", "user": NOBODY}, [], "/admin/users"),
+        ("adjust", {"amount": "1", "user": OLD_USER}, [OLD], "/admin/users"),
+        ("grant", {"amount": "-1"}, [], ""),
+        ("grant", {"amount": "1.0000000001"}, [], ""),
+        ("grant", {"amount": "1", "expires_at": "2020-01-01T00:00"}, [], ""),
+        ("refund", {"amount": "1", "stripe_refund": "true"}, [], ""),
+        ("refund", {"amount": "1", "stripe_refund": "true", "payment_intent_id": "x"}, [], "/payments"),
+        ("refund", {"amount": "0.001", "stripe_refund": "true", "payment_intent_id": "x"}, [], ""),
+        ("reverse", {"entry_no": "99"}, [], "/ledger"),
+        ("reverse", {"entry_no": "1"}, [], "/ledger"),
+        ("reverse", {"entry_no": "2"}, [ENTRY, REVERSED], "/actions/adjust"),
+        ("status", {"status": "asleep"}, [], ""),
+        ("status", {"status": "closed"}, [HOLD], "/holds"),
+        ("tier", {"tier": "gold"}, [], ""),
+        ("release-hold", {"hold_id": str(NOBODY)}, [], "/holds"),
+    ],
+)
+def test_advice_is_in_the_words_of_the_panel(boss, super_admin, db, user, slug, fields, before, link):
+    user = fields.pop("user", user)
+    for statement in before:
+        db.execute(statement, {"user": user, "boss": super_admin})
+    answer = boss.post(path(user, slug), {"reason": "test"} | fields | {"step": "preview"})
+    shown = answer.text[answer.text.index("<main") :]
+    assert answer.status_code in (400, 402, 403, 404, 409, 422)
+    assert not SQL_WORDS.search(text_of(shown)), text_of(shown)
+    assert "was logged" not in text_of(shown), "a preview attempts nothing"
+    assert not link or re.search(rf'href="[^"]*{re.escape(link)}"', shown), shown
+
+
+def test_there_is_advice_for_whatever_the_database_can_raise():
+    """The hints of the catalogue are for those who call the functions."""
+    called = {action.function for action in actions.ACTIONS.values()} | {
+        *("preview_action", "request_approval", "approve_request", "decline_request", "withdraw_request"),
+        *("preview_approval", "get_approval", "plan_bulk_grant", "begin_bulk_grant", "run_bulk_grant"),
+        *("retry_bulk_grant", "stop_bulk_grant", "get_bulk_grant"),
+    }
+    lines = [line.split(" | ") for line in Path("db/errors.md").read_text().splitlines() if " | UC" in line]
+    raised = {cells[0].strip("| `") for cells in lines if called & set(cells[-1].rstrip(" |").split(", "))}
+    assert len(raised) > 20
+    assert raised - ADVICE.keys() == {"limit_out_of_range"}, "no form asks for rows"
+
+
+def test_of_many_payments_and_holds_the_id_is_typed(boss, client, db, stripe, buyer, monkeypatch):
+    monkeypatch.setattr(actions, "CHOICES", 1)
+    for _ in range(2):
+        bought(client, stripe, buyer, package="25")
+    (_, older) = db.execute("select payment_intent_id as id from billing.list_payments(%s)", [buyer]).fetchall()
+    older = older.id
+    shown = boss.get(path(buyer, "refund")).text
+    assert (older in shown, "These are the latest 1." in text_of(shown)) == (False, True)
+    assert "$10.00 go back" in text_of(
+        boss.post(
+            path(buyer, "refund"),
+            {"amount": "10", "stripe_refund": "true", "other_payment": older, "reason": "x", "step": "preview"},
+        ).text
+    )
+    held, _ = (
+        client.post("/api/billing/v2/holds", {"user_id": buyer, "amount": 2}, by="service")["hold_id"] for _ in range(2)
+    )
+    shown = boss.get(path(buyer, "release-hold")).text
+    assert (held in shown, "These are the latest 1 holds." in text_of(shown)) == (False, True)
+    form = previewed(boss, buyer, "release-hold", other_hold=held)
+    assert form["hold_id"] == held
+
+
 def test_above_the_limits_it_is_requested(page, db, user):
     answer = page.post(path(user, "adjust"), {"amount": "1500", "reason": "Contract", "step": "preview"})
     assert "You cannot do this alone." in text_of(answer.text)
+    assert "Your limit left today5,000.005,000.00 a request takes nothing of it" in text_of(answer.text)
     form = hidden(answer.text) | {"step": "request"}
     first, second = (page.post(path(user, "adjust"), form) for _ in range(2))
     assert (first.status_code, second.location) == (303, first.location)
@@ -273,6 +381,7 @@ def test_a_refund_in_money(boss, client, db, stripe, buyer):
     form = {"amount": "10", "stripe_refund": "true", "payment_intent_id": intent}
     shown = text_of(boss.post(path(buyer, "refund"), form | {"reason": "test", "step": "preview"}).text)
     assert "$10.00 go back to the customer" in shown
+    assert "A refund in money does not count in the day's limit" in shown
     assert "10.00 credits that the payment bought are taken back" in shown
     assert "Refunded $10.00 through Stripe." in done(boss, buyer, "refund", **form)
     assert [refund["amount"] for refund in stripe.objects("refund")] == [1000]

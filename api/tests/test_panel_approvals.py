@@ -1,14 +1,17 @@
 """Requests for approval in the panel, and the admins: nobody decides on their own."""
 
+import csv
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
 from uuid import UUID, uuid4
 
 import pytest
 
 from api.tests.conftest import balance_of
-from api.tests.pages import Browser, text_of
+from api.tests.pages import SQL_WORDS, Browser, text_of
 from api.tests.test_panel_actions import hidden
 from api.tests.test_payments import REFUNDS, TOP, bought
 
@@ -49,6 +52,8 @@ def test_another_admin_sees_what_it_would_do_and_approves(boss, admin, db, user)
     path = ask(db, admin, user)
     opened = boss.get(path)
     assert "1,505.00" in text_of(opened.text)
+    before, after = re.search(r"Your limit left today([\d,]+\.\d\d)([\d,]+\.\d\d)", text_of(opened.text)).groups()
+    assert Decimal(before.replace(",", "")) - Decimal(after.replace(",", "")) == 1500
     form = hidden(opened.text) | {"reason": "Agreed"}
     for told in ("Approved and done. The balance is 1,505.00.", "approved already; nothing was done again."):
         answer = boss.post(f"{path}/approve", form)
@@ -74,14 +79,18 @@ def test_nobody_decides_their_own(page, boss, admin, db, user):
 def test_a_decision_needs_a_reason(boss, admin, db, user):
     path = ask(db, admin, user)
     for what in ("approve", "decline"):
-        answer = boss.post(f"{path}/{what}", hidden(boss.get(path).text) | {"reason": " "})
-        assert answer.status_code == 422
-        assert 'id="f-reason-error"' in answer.text
+        for reason, told in ((" ", "Say in a few words why"), ("x" * 2001, "at most 2000 characters")):
+            answer = boss.post(f"{path}/{what}", hidden(boss.get(path).text) | {"reason": reason})
+            assert answer.status_code in (400, 422)
+            assert 'id="f-reason-error"' in answer.text
+            assert told in text_of(answer.text)
     assert boss.post(f"{path}/decline", {"reason": "Too <b>much</b>"}).status_code == 303
     assert "Too &lt;b&gt;much&lt;/b&gt;" in boss.get(path).text
     late = boss.post(f"{path}/approve", {"reason": "After all"})
     assert late.status_code == 409
     assert "Approval not open" in text_of(late.text)
+    assert "What became of it is below." in text_of(late.text)
+    assert not SQL_WORDS.search(text_of(late.text))
 
 
 def test_a_reason_that_cannot_be_stored(page, boss, admin, db, user):
@@ -113,20 +122,51 @@ def test_what_changed_since_it_was_opened_is_shown_first(boss, admin, db, user):
     assert boss.post(f"{path}/approve", hidden(answer.text) | {"reason": "Agreed"}).status_code == 303
 
 
-def test_what_cannot_be_done_any_more(boss, admin, db, user):
+def test_what_cannot_be_done_any_more(page, boss, admin, db, user):
     path = ask(db, admin, user)
     db.execute("select billing.set_account_status(%s, %s, 'closed', 'Left')", [admin, user])
     shown = boss.get(path)
-    assert "It cannot be done as things are. The account is closed." in text_of(shown.text)
+    assert "It cannot be done as things are. The account is closed. Set it to active first" in text_of(shown.text)
     assert f"{path}/approve" not in shown.text
     assert f"{path}/decline" in shown.text
+    assert "It cannot be done as things are, by anybody." in text_of(page.get(path).text)
+
+
+def test_a_change_of_tier_that_is_not_what_was_asked_for(boss, admin, db, user):
+    path = ask(db, admin, user, amount=None, action="change_tier", tier="tier_2_20")
+    assert "Change the tier from Free to Plus" in text_of(boss.get(path).text)
+    db.execute("select billing.change_tier(%s, %s, 'tier_6_50', 'Upgraded')", [admin, user])
+    shown = text_of(boss.get(path).text)
+    assert "decline it, so that it can be asked for anew." in shown
+    assert not SQL_WORDS.search(shown)
+    (row,) = csv.DictReader(StringIO(boss.get(f"/admin/approvals.csv?user={user}").text))
+    assert (row["from_tier"], row["tier"]) == ("free", "tier_2_20")
+
+
+def test_the_list_as_a_file(boss, super_admin, admin, db, user):
+    db.execute("select billing.set_user_reference(%s, 'carla@example.com')", [admin])
+    first, second = (ask(db, admin, user, amount=1500 + number) for number in range(2))
+    boss.post(f"{first}/decline", {"reason": "No"})
+    rows = list(csv.DictReader(StringIO(boss.get(f"/admin/approvals.csv?user={user}&status=all").text)))
+    assert [(f"/admin/approvals/{row['approval_id']}", row["status"], row["amount"]) for row in rows] == [
+        (second, "open", "1501"),
+        (first, "declined", "1500"),
+    ]
+    assert [(row["requested_by_reference"], row["decided_by"]) for row in rows] == [
+        ("carla@example.com", ""),
+        ("carla@example.com", str(super_admin)),
+    ]
+    assert (
+        f"/admin/approvals.csv?status=all&amp;user={user}" in boss.get(f"/admin/approvals?user={user}&status=all").text
+    )
 
 
 def test_who_has_no_right_to_it_cannot_approve(page, super_admin, db, user):
     """A plain admin and a request that is above that one's limits too."""
     path = ask(db, super_admin, user, amount=200_000)
     shown = page.get(path).text
-    assert "You cannot approve this." in text_of(shown)
+    assert "You cannot approve this. This is above what the admin's role may move. See the admins" in text_of(shown)
+    assert "200,005.00" in text_of(shown)
     assert f"{path}/approve" not in shown
     assert page.post(f"{path}/approve", hidden(shown) | {"reason": "I try"}).status_code == 403
     assert balance_of(db, user) == 5
@@ -150,7 +190,8 @@ def test_an_approved_refund_goes_back_at_once_or_says_why_not(boss, admin, clien
 
 
 def test_pages_that_are_not_there(page):
-    assert page.get(f"/admin/approvals/{uuid4()}").status_code == 404
+    unknown = page.get(f"/admin/approvals/{uuid4()}")
+    assert (unknown.status_code, '<a href="/admin/approvals?status=all">' in unknown.text) == (404, True)
     assert page.post(f"/admin/approvals/{uuid4()}/approve", {"reason": "x"}).status_code == 404
 
 

@@ -15,7 +15,7 @@ from api.panel import bulk_file
 from api.panel.bulk import PROBLEMS
 from api.panel.bulk_file import Fault, decode, read
 from api.tests.conftest import balance_of, token
-from api.tests.pages import COOKIE, CSRF, Browser, text_of
+from api.tests.pages import COOKIE, CSRF, SQL_WORDS, Browser, text_of
 
 NEW = "/admin/bulk/new"
 
@@ -99,7 +99,11 @@ def test_a_file_is_shown_started_and_granted(page, users, db, admin):
     ]
     assert {(row["outcome"], row["reason"], row["entry_no"]) for row in rows} == {("granted", "An outage", "2")}
     assert name in page.get("/admin/bulk").text
-    assert f'<a href="{path}">{name}</a>' in page.get("/admin/log?action=begin_bulk_grant").text
+    db.execute("select billing.set_user_reference(%s, 'bert@example.com')", [admin])
+    listed = csv.DictReader(io.StringIO(page.get("/admin/bulk.csv").text))
+    (mine,) = [row for row in listed if row["name"] == name]
+    assert (mine["created_by_reference"], mine["granted"], mine["granted_total"]) == ("bert@example.com", "4", "10.00")
+    assert f'href="{path}" title="{name}">{name}</a>' in page.get("/admin/log?action=begin_bulk_grant").text
 
 
 def test_without_a_script_a_button_does_a_batch(page, users, db):
@@ -174,6 +178,7 @@ def test_a_corrected_file_goes_on(page, users, db):
     assert "Grant 6.00 credits to 2 users" in text
     assert "Granted before, otherwise" in text
     assert begin(page, name, corrected) == path
+    assert "2 users were granted another amount or expiry under this name before" in text_of(page.get(path).text)
     finish(page, path)
     assert [balance_of(db, user) for user in users] == [Decimal("7.5")] * 2 + [8] * 2
 
@@ -215,7 +220,9 @@ def test_what_the_limits_refuse_is_tried_again_by_another_admin(app, page, super
     path = begin(page, uuid4().hex, table(users, "2"))
     assert finish(page, path)["texts"]["refused"] == "2"
     rows = results(page, path, "?outcome=refused")
-    assert [row["refusal"] for row in rows] == ["admin_limit_exceeded"] * 2
+    assert [(row["refusal"], row["why"]) for row in rows] == [
+        ("admin_limit_exceeded", PROBLEMS["admin_limit_exceeded"])
+    ] * 2
     assert text_of(page.get(f"{path}?outcome=refused").text).count("This is above what you may grant") == 2
     assert page.post(f"{path}/retry", {"reason": " "}).status_code == 422
     boss = Browser(app, super_admin)
@@ -314,6 +321,7 @@ def test_rows_to_be_corrected_keep_all_of_it_back(page, users, db):
     )  # fmt: skip
     for problem in problems:
         assert PROBLEMS[problem] in text
+    assert not SQL_WORDS.search(text), text
     cells = re.findall(r'data-label="Line">(\d+)</td>', shown.text)
     assert cells == ["2", "3", "4", "5", "7", "8", "9", "10"]
     assert "Upload the corrected file" in text
@@ -346,6 +354,7 @@ def test_a_file_that_is_none_is_refused_by_name(page, content, code):
     answer = upload(page, "A name", content)
     assert answer.status_code == 422
     assert f"{code.replace('_', ' ').capitalize()}." in text_of(answer.text)
+    assert not SQL_WORDS.search(text_of(answer.text)), text_of(answer.text)
     assert 'value="A name"' in answer.text
     with pytest.raises(Problem, match=code):
         read(decode(content))
@@ -437,7 +446,8 @@ def test_an_expiry_that_has_passed(page, users):
 
 
 def test_a_bulk_grant_that_there_is_not(page, admin):
-    assert page.get(f"/admin/bulk/{uuid4()}").status_code == 404
+    unknown = page.get(f"/admin/bulk/{uuid4()}")
+    assert (unknown.status_code, '<a href="/admin/bulk">See all' in unknown.text) == (404, True)
     assert page.get(f"/admin/bulk/{uuid4()}/results.csv").status_code == 404
     assert step(page, f"/admin/bulk/{uuid4()}").status_code == 404
 

@@ -1,5 +1,6 @@
 """The configuration in the panel: a difference, a reason, and then it is saved; for super admins."""
 
+import re
 from decimal import Decimal
 from uuid import uuid4
 
@@ -74,6 +75,21 @@ def test_a_change_is_shown_as_a_difference_and_then_saved(boss, db, model):
     told = text_of(boss.get("/admin/config").text)
     assert "make config-diff shows it as edited in the database" in told
     assert "was not saved again" in told
+
+
+def test_a_length_of_time_is_shown_in_words_and_is_none_the_other(boss):
+    page = boss.get("/admin/config/tiers/tier_2_20").text
+    assert re.search(r'name="grant_expires_after"[^>]* value="1 month"', page)
+    tier = {"display_name": "Plus", "rank": "1", "monthly_credits": "25", "price_cents": "2000"}
+    form = hidden(page) | tier | {"grant_expires_after": "1 month", "step": "diff"}
+    unchanged = boss.post("/admin/config/tiers/tier_2_20", form)
+    assert "Nothing differs from what is there." in text_of(unchanged.text)
+    changed = boss.post("/admin/config/tiers/tier_2_20", form | {"grant_expires_after": "2 months"})
+    assert '<del class="mono">1 month</del>' in changed.text
+
+
+def test_what_no_limit_means_is_said(boss):
+    assert "Empty: any amount." in text_of(boss.get("/admin/config/admin_limits/admin").text)
 
 
 def test_two_at_the_same_row(boss, db, model):

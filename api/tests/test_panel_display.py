@@ -7,7 +7,19 @@ import pytest
 
 from api.charts import VIEW_HEIGHT, amount_axis, share, step_chart, time_axis, usage_chart
 from api.csv import cell
-from api.display import ago, distance, dollars, lasts_text, members_text, money, money_text, reason_text, when
+from api.display import (
+    action_words,
+    ago,
+    distance,
+    dollars,
+    interval_text,
+    lasts_text,
+    members_text,
+    money,
+    money_text,
+    reason_text,
+    when,
+)
 
 D = Decimal
 T = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
@@ -84,6 +96,26 @@ def test_how_long_it_lasts():
     assert [lasts_text(D(days)) for days in ("0.5", "1.9", "30.7", "100", "800")] == [
         *("12 hours", "45 hours", "30 days", "3 months", "2 years"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ("1 mon", "1 month"),
+        ("1 year 2 mons 3 days", "1 year 2 months 3 days"),
+        ("90 days", "90 days"),
+        ("00:15:00", "15 minutes"),
+        ("1 day 01:00:02.5", "1 day 1 hour 2.5 seconds"),
+    ],
+)
+def test_lengths_of_time(interval, text):
+    assert interval_text(interval) == text
+
+
+def test_actions_in_words():
+    assert action_words("adjust_credits") == "Adjusted credits"
+    assert action_words("adjust_credits", done=False) == "Adjust credits"
+    assert action_words("something_else") == "Something else"
 
 
 def test_members_in_one_line():

@@ -289,7 +289,10 @@ def serious_faults(page: Page, *rules: str) -> list[str]:
 
 BEYOND = """() => {
   const edge = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= edge) return [];
+  const wide = [...document.querySelectorAll(".table-scroll:has(.stack)")]
+    .filter((table) => table.scrollWidth > table.clientWidth)
+    .map((table) => `${table.getAttribute("aria-label")} scrolls sideways`);
+  if (document.documentElement.scrollWidth <= edge) return wide;
   const beyond = (element) => Math.round(element.getBoundingClientRect().right - edge);
   const clipped = (element) =>
     element && (getComputedStyle(element).overflowX !== "visible" || clipped(element.parentElement));

@@ -39,7 +39,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/admin/bulk": ("campaign",),
     "/admin/bulk/new?name={user}": (),
     "/admin/bulk/{bulk_id}": ("campaign", "bulk", "reference"),
-    "/admin/log": ("reason", "config reason"),
+    "/admin/log": ("reference", "reason", "config reason"),
     "/admin/admins": (),
     "/admin/config": ("tier", "model"),
     "/admin/config/tiers/tier_200_1000": ("tier",),

@@ -72,11 +72,13 @@ def test_going_back_to_the_form_and_sending_it_again_does_it_once(people, site):
     page.wait_for_url("**/actions/adjust?**")
     page.get_by_label("Amount").fill("2")
     page.get_by_label("Reason").fill("Goodwill")
-    preview(page)
-    confirm(page, user)
-    expect(page.get_by_role("status").filter(has_text="This was done already")).to_be_visible()
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_url(f"**/admin/users/{user}")
+    told = page.get_by_role("status").filter(has_text="This was done already")
     assert [entry.amount for entry in site.entries(user)] == [5, 2]
     assert len(site.actions(user)) == 1
+    told.get_by_role("link", name="See entry 2").click()
+    page.wait_for_url(f"**/admin/users/{user}/ledger/2")
 
 
 def test_two_admins_at_once_do_both_and_the_balance_is_right(people, site):
