@@ -135,6 +135,11 @@ def words(name: str | None) -> str:
     return (name or "").replace("_", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """The text as one begins a sentence with it: names within it keep their capitals."""
+    return text[:1].upper() + text[1:]
+
+
 def action_words(action: str, *, done: bool = True) -> str:
     """What an admin did, or was refused."""
     told = ACTIONS.get(action, (words(action), words(action)))
@@ -235,6 +240,7 @@ def init_display(app: Flask) -> None:
         count=count,
         short_id=short_id,
         words=words,
+        sentence=sentence,
         action_words=action_words,
         interval_text=interval_text,
         reason_text=reason_text,

@@ -9,7 +9,7 @@ from flask import Response, abort, render_template
 
 from api.csv import csv_response
 from api.database import Row, call_all
-from api.display import count, distance
+from api.display import count, distance, sentence
 from api.panel.base import bp
 
 RECENT = 10
@@ -220,5 +220,5 @@ def check_queue(name: str, queue: dict[str, Decimal]) -> Check:
     if waiting and minutes * 60 >= WAITING_SECONDS:
         return Check(title, "warn", f"{count(waiting)} waiting", f"The oldest since {minutes} minutes.", anchor)
     if waiting:
-        return Check(title, "ok", f"{count(waiting)} waiting", f"{about.capitalize()}, on their way.", anchor)
+        return Check(title, "ok", f"{count(waiting)} waiting", f"{sentence(about)}, on their way.", anchor)
     return Check(title, "ok", "Empty", f"No {about}.", anchor)

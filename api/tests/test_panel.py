@@ -662,6 +662,7 @@ def test_the_configuration_as_files(panel, db):
 
 def test_the_tables_of_the_health_page_as_files(panel):
     page = panel.get("/admin/health").text
+    assert "<td>Refunds that Stripe has to finish</td>" in page
     for table in health.FILES:
         assert f'href="/admin/health/{table}.csv"' in page
         answer = panel.get(f"/admin/health/{table}.csv")
