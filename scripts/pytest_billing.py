@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ class Databases:
         self.config = config
         self.numbers = count(1)
         self.started: TestServer | None = None
+        self.maintenance: psycopg.Connection | None = None
         self.migrated: Database | None = None
+        self.settings: dict[str, str] = {}
         self.failure: Exception | None = None
 
     @property
@@ -96,6 +99,12 @@ class Databases:
             self.started = TestServer(self.version)
         return self.started
 
+    def connection(self) -> psycopg.Connection:
+        """To the server itself, kept open: opening one takes the server as long as dropping a database."""
+        if self.maintenance is None or self.maintenance.closed:
+            self.maintenance = self.server().connect("postgres")
+        return self.maintenance
+
     def template(self) -> Database:
         """The migrated database; raises for every test what went wrong the first time."""
         if self.failure is not None:
@@ -106,6 +115,7 @@ class Databases:
                 with psycopg.connect(template.url, autocommit=True) as conn:
                     migrate(conn)
                     install_extensions(conn)
+                    self.settings = settings_of(conn)
             except (MigrationError, ServerError, psycopg.Error) as error:
                 self.failure = error
                 raise
@@ -119,42 +129,44 @@ class Databases:
     def copy(self) -> Database:
         """A database like the template, with its settings, which CREATE DATABASE does not copy, and pgTAP's schema."""
         template = self.template()
-        with template.server.connect("postgres") as conn:
-            rows = conn.execute(
-                """select split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
-                     from pg_db_role_setting as s join pg_database as d on d.oid = s.setdatabase,
-                          unnest(s.setconfig) as setting
-                    where d.datname = %s and s.setrole = 0""",
-                [template.name],
-            ).fetchall()
-        settings = dict(rows)
-        settings["search_path"] = settings.get("search_path", '"$user", public') + ", pgtap"
-        return self._create(None, template.name, settings)
+        return self._create(None, template.name, self.settings)
 
     def _create(self, name: str | None, template: str, settings: dict[str, str]) -> Database:
         database = Database(self.server(), name or f"billing_test_{next(self.numbers)}")
         identifier = sql.Identifier(database.name)
-        with database.server.connect("postgres") as conn:
-            # The server does not write to disk for real, so copying files is the faster way.
-            conn.execute(
-                sql.SQL("create database {} template {} strategy file_copy").format(
-                    identifier, sql.Identifier(template)
-                )
+        # The server does not write to disk for real, so copying files is the faster way.
+        self.connection().execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(identifier, sql.Identifier(template))
+        )
+        for setting, value in settings.items():
+            # A list is stored as SQL has it; quoted as one string it would be one name.
+            text = sql.SQL(value) if setting == "search_path" else sql.Literal(value)
+            self.connection().execute(
+                sql.SQL("alter database {} set {} = {}").format(identifier, sql.Identifier(setting), text)
             )
-            for setting, value in settings.items():
-                # A list is stored as SQL has it; quoted as one string it would be one name.
-                text = sql.SQL(value) if setting == "search_path" else sql.Literal(value)
-                conn.execute(sql.SQL("alter database {} set {} = {}").format(identifier, sql.Identifier(setting), text))
         return database
 
     def drop(self, database: Database) -> None:
-        with database.server.connect("postgres") as conn:
-            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database.name)))
+        self.connection().execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database.name)))
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
+        if self.maintenance is not None:
+            self.maintenance.close()
         if self.started is not None:
             self.started.stop()
+
+
+def settings_of(conn: psycopg.Connection) -> dict[str, str]:
+    """What the database sets for its sessions, and pgTAP's schema in their search path."""
+    rows = conn.execute(
+        """select split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+             from pg_db_role_setting as s join pg_database as d on d.oid = s.setdatabase,
+                  unnest(s.setconfig) as setting
+            where d.datname = current_database() and s.setrole = 0"""
+    ).fetchall()
+    settings = dict(rows)
+    return settings | {"search_path": settings.get("search_path", '"$user", public') + ", pgtap"}
 
 
 def install_extensions(conn: psycopg.Connection) -> None:
@@ -217,12 +229,12 @@ class Clock:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        with database.connect() as conn:
-            # As the file has it, so that the planner treats it alike.
-            row = conn.execute(
-                "select provolatile as letter from pg_proc where oid = 'billing_private.clock()'::regprocedure"
-            ).fetchone()
-        self.volatility = {"i": "immutable", "s": "stable", "v": "volatile"}[row.letter]
+
+    @cached_property
+    def volatility(self) -> str:
+        """As the file has it, so that the planner treats another one alike."""
+        with self.database.connect() as conn:
+            return self._volatility(conn)
 
     def freeze(self, at: datetime | str) -> datetime:
         """Stop the clock at a time, given with its zone."""
@@ -239,16 +251,27 @@ class Clock:
     def now(self) -> datetime:
         """What the functions see."""
         with self.database.connect() as conn:
-            return conn.execute("select billing_private.clock() as at").fetchone().at
+            return self._now(conn)
 
     def _replace(self, body: sql.Composed) -> datetime:
         with self.database.connect() as conn:
             conn.execute(
                 sql.SQL(
                     "create or replace function billing_private.clock() returns timestamptz language sql {} as {}"
-                ).format(sql.SQL(self.volatility), sql.Literal(body.as_string(conn)))
+                ).format(sql.SQL(self._volatility(conn)), sql.Literal(body.as_string(conn)))
             )
-        return self.now()
+            return self._now(conn)
+
+    @staticmethod
+    def _volatility(conn: psycopg.Connection) -> str:
+        row = conn.execute(
+            "select provolatile as letter from pg_proc where oid = 'billing_private.clock()'::regprocedure"
+        ).fetchone()
+        return {"i": "immutable", "s": "stable", "v": "volatile"}[row.letter]
+
+    @staticmethod
+    def _now(conn: psycopg.Connection) -> datetime:
+        return conn.execute("select billing_private.clock() as at").fetchone().at
 
 
 @pytest.fixture

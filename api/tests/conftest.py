@@ -230,7 +230,7 @@ class Gunicorn:
                 env=os.environ | environ,
                 stderr=file,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()
@@ -246,7 +246,7 @@ class Gunicorn:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
 
 @contextmanager

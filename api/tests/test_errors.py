@@ -36,7 +36,7 @@ def says_nothing_of_the_inside(text: str) -> bool:
 @pytest.fixture
 def own(database) -> Iterator[Client]:
     """An app on a database of this test alone, to be broken."""
-    app = make_app(database.url, DATABASE_TIMEOUT="1", STATEMENT_TIMEOUT="0.3")
+    app = make_app(database.url, DATABASE_TIMEOUT="1", STATEMENT_TIMEOUT="1")
     yield Client(app)
     app.extensions["database"].close()
 

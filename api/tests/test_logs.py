@@ -71,13 +71,13 @@ def test_no_secret_is_in_the_log_of_a_real_process(database, conn, tmp_path):
             data = body if isinstance(body, str) or body is None else json.dumps(body)
             request = urllib.request.Request(running.url + path, data and data.encode(), headers)
             try:
-                with urllib.request.urlopen(request, timeout=20) as response:
+                with urllib.request.urlopen(request, timeout=60) as response:
                     return response.status
             except urllib.error.HTTPError as error:
                 return error.code
 
         def send_raw(text: str) -> None:
-            with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+            with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
                 connection.sendall(text.encode())
                 while connection.recv(4096):
                     pass
@@ -173,11 +173,11 @@ def test_a_slow_statement_is_told_without_its_arguments(shared_database, user, l
 
 
 def test_a_statement_that_fails_late_is_slow_too(database, conn, logged):
-    app = make_app(database.url, STATEMENT_TIMEOUT="0.2", SLOW_STATEMENT="0.15")
+    app = make_app(database.url, STATEMENT_TIMEOUT="1", SLOW_STATEMENT="0.5")
     break_function(conn, "list_tiers", "perform pg_sleep(60)")
     assert Client(app).get(f"{V2}/tiers", by=uuid4()).status == 503
     (line,) = [line for line in logged() if line["logger"] == "api.database"]
-    assert (line["function"], line["duration_ms"] >= 150) == ("list_tiers", True)
+    assert (line["function"], line["duration_ms"] >= 500) == ("list_tiers", True)
     app.extensions["database"].close()
 
 

@@ -150,7 +150,7 @@ ignore_startup_parameters = extra_float_digits
         stdin=subprocess.DEVNULL,
     )
     url = f"postgresql://billing_api@127.0.0.1:{port}/{shared_database.name}"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             psycopg.connect(url, connect_timeout=2).close()
@@ -161,7 +161,7 @@ ignore_startup_parameters = extra_float_digits
             time.sleep(0.05)
     yield url
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     shutil.rmtree(directory)
 
 

@@ -30,7 +30,7 @@ def send(url: str, bearer: str, body: dict | None = None, **headers: str) -> tup
         {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"} | headers,
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -120,7 +120,7 @@ def test_gunicorn_does_not_start_without_a_way_to_check_tokens(shared_database):
         env=os.environ | environment(shared_database.url) | {"JWT_SECRET": ""},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode != 0

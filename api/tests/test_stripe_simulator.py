@@ -859,10 +859,13 @@ def test_errors_of_the_execution_are_kept(api, sim):
 
 
 def test_a_key_in_use_is_a_conflict(api, sim):
-    sim.fault("slow", method="POST", path="/v1/customers", seconds=0.4)
+    sim.fault("slow", method="POST", path="/v1/customers", seconds=2)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(api.customers.create, {"name": "Jo"}, {"idempotency_key": "c1"})
-        time.sleep(0.15)
+        deadline = time.monotonic() + 60
+        while not sim.requests("POST", "/v1/customers"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         with pytest.raises(stripe.APIError) as conflict:
             api.customers.create({"name": "Jo"}, {"idempotency_key": "c1"})
         assert (conflict.value.http_status, conflict.value.code) == (409, None)

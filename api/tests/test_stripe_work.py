@@ -131,7 +131,7 @@ def desk(database, conn, clock, simulator) -> Iterator[Desk]:
 
 
 def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -290,12 +290,12 @@ def test_what_is_no_answer_is_tried_again(desk, database):
 def test_stripe_that_does_not_answer_in_time(desk, database):
     purchase = desk.purchase()
     desk.customer()
-    desk.sim.fault("slow", method="POST", path=SESSIONS, seconds=1)
+    desk.sim.fault("slow", method="POST", path=SESSIONS, seconds=3)
     with app_at(database.url, desk.sim, STRIPE_TIMEOUT="0.2") as hasty, hasty.app_context():
         began = time.monotonic()
         assert perform(purchase.call_id)["status"] == "pending"
-        assert time.monotonic() - began < 0.9
-    time.sleep(1)
+        assert time.monotonic() - began < 2.7
+    time.sleep(3)
     assert desk.perform(purchase.call_id)["status"] == "done"
     assert desk.sim.created("checkout.session") == 1
 
@@ -385,7 +385,7 @@ def test_a_checkout_leaves_purchases_alone(desk):
 
 def test_a_price_that_two_make_at_once_is_made_once(desk):
     checkouts = [desk.checkout(user=desk.opened()) for _ in range(2)]
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
     desk.sim.fault("slow", method="POST", path="/v1/products", seconds=0.5, times=2)
 
     def make(checkout: Any) -> Row:

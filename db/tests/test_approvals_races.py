@@ -373,7 +373,7 @@ def test_previews_tell_nobody(database, conn, cast):
         assert list(listener.notifies(timeout=0.2)) == []
         freeze = "select success from billing.set_account_status(%s, %s, 'frozen', 'a race')"
         assert conn.execute(freeze, [cast["approver"], user]).fetchone().success
-        assert [notify.channel for notify in listener.notifies(timeout=5, stop_after=1)] == ["billing_events"]
+        assert [notify.channel for notify in listener.notifies(timeout=30, stop_after=1)] == ["billing_events"]
 
 
 def test_previews_beside_money(database, conn, cast):

@@ -776,7 +776,7 @@ def test_postgresql_dies_half_way(server: TestServer, tmp_path: Path) -> None:
 
 def start_again(server: TestServer) -> None:
     """The children of a postmaster that was killed take a moment to notice; none may be left when the next starts."""
-    for _ in range(20):
+    for _ in range(200):
         try:
             server.start()
             return

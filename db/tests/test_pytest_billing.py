@@ -2,6 +2,7 @@
 
 import pytest
 
+from scripts import testserver
 from scripts.pytest_billing import parse_tap
 from scripts.servers import ROOT
 
@@ -109,3 +110,11 @@ def test_the_clock_of_a_database_is_ours(clock, conn):
 def test_a_database_has_the_path_and_the_roles_of_the_real_one(database, conn, api_conn):
     assert "billing" in conn.execute("show search_path").fetchone().search_path.split(", ")
     assert api_conn.execute("select current_user as name").fetchone().name == "billing_api"
+
+
+def test_a_server_is_in_memory_where_there_is_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(testserver, "ROOM", 1)
+    assert testserver.has_room(tmp_path)
+    assert not testserver.has_room(tmp_path / "missing")
+    monkeypatch.setattr(testserver, "ROOM", 1 << 60)
+    assert not testserver.has_room(tmp_path)

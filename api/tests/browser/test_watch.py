@@ -18,7 +18,7 @@ def faults_of(people: People, html: str, script: str, *, status: int = 200) -> l
     page.route("**/page", lambda route: route.fulfill(headers={"Content-Security-Policy": POLICY}, **answer))
     page.route("**/script.js", lambda route: route.fulfill(content_type="text/javascript", body=script))
     page.goto("/page")
-    page.wait_for_timeout(50)
+    page.wait_for_timeout(500)
     found = people.leave()
     people.contexts.clear()
     return found
