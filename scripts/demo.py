@@ -3,7 +3,8 @@
     python -m scripts.demo --database-url URL
 
 The accounts go through the SQL API with fixed ids and idempotency keys, the users of the old billing through its three
-views, each in one transaction. A database that has them already is left as it is. Nobody is migrated.
+views, each in one transaction. A database that has them already is left as it is. Nobody is migrated. What the demo's
+customers pay needs the API and a Stripe: scripts/demo_payments.py.
 """
 
 import argparse
@@ -36,6 +37,8 @@ USERS: tuple[tuple[str, str, int, int], ...] = (
     ("dennis", "tier_6_50", 5, 100),
     ("barbara", "free", 0, 0),
 )
+# Who support them, with no accounts of their own.
+ADMINS = ("alan", "katherine")
 
 
 def demo_id(name: str) -> UUID:
@@ -274,6 +277,7 @@ def gifts(past: Past, number: int, day: datetime) -> None:
         )
     elif number == DAYS - 8:
         credited = ask(past, "margaret", "adjust_credits", "1200", "Credits of the yearly contract, ticket 4711")
+        past.move(day + timedelta(minutes=9))
         past.call(
             "approve_request",
             actor=IDENTITIES["super_admin"],
@@ -287,6 +291,7 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
     start = (now - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
     past.move(start)
     past.call("bootstrap_super_admin", user_id=IDENTITIES["super_admin"])
+    past.move(start + timedelta(minutes=5))
     past.call(
         "set_user_role",
         actor=IDENTITIES["super_admin"],
@@ -296,6 +301,7 @@ def fill(past: Past, now: datetime, tell: Callable[[str], None]) -> None:
     )
     for name, tier, _, _ in USERS:
         past.call("open_account", user_id=demo_id(name), tier=tier)
+    for name in (*(user[0] for user in USERS), *ADMINS):
         past.call("set_user_reference", user_id=demo_id(name), reference=f"{name}@example.com")
     for number in range(DAYS + 1):
         day = start + timedelta(days=number)

@@ -27,8 +27,10 @@ import jwt
 import psycopg
 
 from scripts.demo import seed
+from scripts.demo_payments import seed_payments
 from scripts.migrate import MigrationError, describe, migrate
 from scripts.servers import ROOT, RUN, EmbeddedServer, ServerError, free_port, run_as
+from scripts.stripe_simulator.client import Control
 
 DEFAULT_PORT = 8000
 STRIPE_PORT = 12111
@@ -205,6 +207,20 @@ def wait_until_ready(process: Process, port: int, seconds: float = 30) -> None:
             connection.close()
 
 
+def pay(url: str, port: int, secret: str | None, environment: Mapping[str, str]) -> None:
+    """Let the demo's customers pay at the simulator, which they have done but for the first time."""
+    if secret is None:
+        print("demo: without its payments: without JWT_SECRET there are no tokens to make them with", flush=True)
+        return
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None, application_name="run") as conn:
+        seed_payments(
+            f"http://127.0.0.1:{port}",
+            Control(environment["STRIPE_API_BASE"]),
+            lambda user_id: token(secret, sub=str(user_id)),
+            conn,
+        )
+
+
 def introduce(url: str, port: int, secret: str | None, ids: Mapping[str, str], environment: Mapping[str, str]) -> None:
     """Print where everything is, and lines to paste into another terminal."""
     base = f"http://127.0.0.1:{port}"
@@ -286,6 +302,8 @@ def main() -> int:
                 print("Starting the API ...", flush=True)
                 with api(environment, port) as serving, running(["scripts.worker"], environment) as working:
                     wait_until_ready(serving, port)
+                    if demo and simulator is not None:
+                        pay(url, port, secret, environment)
                     introduce(url, port, secret, ids, environment)
                     watch({"API": serving, "worker": working, "simulator of Stripe": simulator})
     except (MigrationError, ServerError) as error:

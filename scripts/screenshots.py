@@ -7,15 +7,14 @@ pictures of README besides, into docs/images/. Exit code 1 when a page can't be 
 """
 
 import argparse
-import json
 import secrets
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
 import psycopg
 from playwright.sync_api import Browser, Page
@@ -23,7 +22,8 @@ from playwright.sync_api import Error as BrowserError
 from psycopg.types.json import Jsonb
 
 from scripts.chromium import DESKTOP, PHONE, ChromiumError, chromium
-from scripts.demo import demo_id, seed
+from scripts.demo import ADMINS, USERS, demo_id, seed
+from scripts.demo_payments import seed_payments
 from scripts.migrate import MigrationError, describe, migrate
 from scripts.run import STRIPE_KEY, api, running, token, wait_until_ready
 from scripts.servers import ROOT, ServerError, free_port, scratch
@@ -47,6 +47,8 @@ CAMPAIGN = urlencode(
         "text": "reference,amount\n" + "".join(f"{name}@example.com,5\n" for name in ("ada", "grace", "linus")),
     }
 )
+# A refund in money, filled in as by the button beside the payment.
+MONEY_BACK = "/admin/users/{margaret}/actions/refund?payment_intent_id={payment}&amount=40&reason=Never+used"
 
 
 class Shot(NamedTuple):
@@ -54,7 +56,7 @@ class Shot(NamedTuple):
 
     name: str
     path: str
-    who: str = "super_admin"
+    who: str = "katherine"
     button: str | None = None
 
 
@@ -63,10 +65,12 @@ SHOTS = (
     Shot("users", "/admin/users"),
     Shot("user", "/admin/users/{margaret}"),
     Shot("user-frozen", "/admin/users/{dennis}"),
+    Shot("user-disputed", "/admin/users/{barbara}"),
     Shot("ledger", "/admin/users/{margaret}/ledger"),
     Shot("entry", "/admin/users/{grace}/ledger/{usage_entry}"),
     Shot("usage", "/admin/users/{margaret}/usage"),
     Shot("payments", "/admin/users/{margaret}/payments"),
+    Shot("payments-disputed", "/admin/users/{barbara}/payments"),
     Shot("holds", "/admin/users/{margaret}/holds"),
     Shot("events", "/admin/users/{margaret}/events"),
     Shot("user-log", "/admin/users/{dennis}/log"),
@@ -74,7 +78,12 @@ SHOTS = (
     Shot("adjust-preview", "/admin/users/{ada}/actions/adjust?amount=-5&reason=Granted+twice", button="Preview"),
     Shot("grant", "/admin/users/{ada}/actions/grant"),
     Shot("refund", "/admin/users/{margaret}/actions/refund"),
-    Shot("approvals", "/admin/approvals"),
+    Shot("refund-money", MONEY_BACK),
+    Shot("refund-preview", MONEY_BACK, button="Preview"),
+    Shot("reverse", "/admin/users/{grace}/actions/reverse?entry_no={usage_entry}"),
+    Shot("status", "/admin/users/{ada}/actions/status"),
+    Shot("tier", "/admin/users/{ada}/actions/tier"),
+    Shot("approvals", "/admin/approvals?status=all"),
     Shot("approval", "/admin/approvals/{approval}"),
     Shot("bulk", "/admin/bulk"),
     Shot("bulk-new", "/admin/bulk/new"),
@@ -83,12 +92,15 @@ SHOTS = (
     Shot("log", "/admin/log"),
     Shot("admins", "/admin/admins"),
     Shot("config", "/admin/config"),
+    Shot("config-new", "/admin/config/model_prices"),
     Shot("config-edit", "/admin/config/tiers/tier_2_20"),
     Shot("health", "/admin/health"),
     Shot("billing", "/billing", "margaret"),
     Shot("billing-free", "/billing", "linus"),
     Shot("billing-history", "/billing/history", "margaret"),
     Shot("billing-plan", "/billing/plan", "margaret"),
+    Shot("billing-cancel", "/billing/cancel", "margaret"),
+    Shot("billing-frozen", "/billing", "barbara"),
     Shot("error", "/admin/users/00000000-0000-4000-8000-000000000000"),
 )
 # The pictures of README: the shot, and how it is looked at.
@@ -104,8 +116,7 @@ class Scene:
 
     def __init__(self, url: str, secret: str, stripe: Simulator, conn: psycopg.Connection) -> None:
         self.url, self.secret, self.stripe, self.conn = url, secret, stripe, conn
-        self.users = {name: str(demo_id(name)) for name in ("ada", "grace", "linus", "margaret", "dennis", "barbara")}
-        self.users |= {"super_admin": str(demo_id("katherine"))}
+        self.users = {name: str(demo_id(name)) for name in (*(user[0] for user in USERS), *ADMINS)}
 
     def ids(self) -> dict[str, str]:
         """What stands in the braces of a path."""
@@ -114,56 +125,33 @@ class Scene:
             "select max(entry_no) from billing.credit_ledger where user_id = %s and type = 'usage' and amount < 0",
             [self.users["grace"]],
         ).fetchone()
+        payment = self.conn.execute(
+            "select payment_intent_id from billing.list_payments(%s) where bought = 100", [self.users["margaret"]]
+        ).fetchone()
         assert approval is not None
         assert entry is not None
+        assert payment is not None
         bulk = self.conn.execute("select bulk_id from billing.list_bulk_grants(p_limit => 1)").fetchone()
         assert bulk is not None
-        return self.users | {"bulk": str(bulk[0]), "approval": str(approval[0]), "usage_entry": str(entry[0])}
+        found = {"bulk": bulk, "approval": approval, "usage_entry": entry, "payment": payment}
+        return self.users | {name: str(row[0]) for name, row in found.items()}
 
-    def token(self, who: str) -> str:
-        return token(self.secret, sub=self.users[who])
-
-    def post(self, who: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of one call of the API; raises OSError."""
-        request = urllib.request.Request(
-            f"{self.url}/api/{path}",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self.token(who)}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def pay(self, who: str, path: str, body: Mapping[str, Any]) -> str | None:
-        """Begin a checkout, and pay: the payment intent, if there is one."""
-        checkout = self.post(who, f"billing/v2/{path}", body)
-        session = self.stripe.checkout(checkout["stripe_checkout_session_id"])
-        self.stripe.flush()
-        return session["payment_intent"]
+    def sign(self, user_id: UUID | str) -> str:
+        """The token of a user."""
+        return token(self.secret, sub=str(user_id))
 
     def payments(self) -> None:
-        """Customers who pay, and get some of it back: what the demo data can't have without a Stripe."""
-        self.pay("margaret", "purchase-credits", {"package": "100"})
-        intent = self.pay("margaret", "purchase-credits", {"package": "25"})
-        self.pay("ada", "create-checkout-session", {"tier": "tier_6_50", "interval": "monthly"})
-        self.post(
-            "super_admin",
-            "admin/billing/refund",
-            {
-                "user_id": self.users["margaret"],
-                "amount": "10",
-                "reason": "Bought by mistake, has used none of it",
-                "stripe_refund": True,
-                "payment_intent_id": intent,
-            },
-        )
-        self.stripe.flush()
+        """Customers who pay: what the demo data can't have without a Stripe."""
+        told: list[str] = []
+        if not seed_payments(self.url, self.stripe, self.sign, self.conn, told.append):
+            raise PictureError(*told)
 
     def bulk_grant(self) -> None:
         """A campaign of which some rows are granted, and one cannot be."""
         names = ("ada", "grace", "linus", "barbara", "margaret")
         rows = [{"row_no": line, "user_id": self.users[name], "amount": "5"} for line, name in enumerate(names, 2)]
         rows.append({"row_no": 7, "user_id": self.users["dennis"], "amount": "200000"})
-        admin = self.users["super_admin"]
+        admin = self.users["katherine"]
         begun = self.conn.execute(
             "select bulk_id from billing.begin_bulk_grant(%s, 'November outage', %s, 'Two hours without answers')",
             [admin, Jsonb(rows)],
@@ -213,8 +201,8 @@ def visit(browser: Browser, made: Scene, who: str, mode: str) -> Page:
     )
     page.set_default_timeout(10_000)
     if who != "nobody":
-        page.goto("/admin/sign-in" if who == "super_admin" else "/billing/sign-in")
-        page.get_by_label("Token").fill(made.token(who))
+        page.goto("/admin/sign-in" if who == "katherine" else "/billing/sign-in")
+        page.get_by_label("Token").fill(made.sign(made.users[who]))
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_load_state()
     return page
@@ -228,7 +216,7 @@ def take(page: Page, shot: Shot, ids: Mapping[str, str], picture: Path, *, whole
         with page.expect_navigation(wait_until="networkidle") as navigation:
             page.get_by_role("button", name=shot.button).click()
         answer = navigation.value
-    if answer is None or answer.status >= 500:
+    if answer is None or (answer.status >= 400) != (shot.name == "error"):
         raise PictureError(f"{path} answered {answer and answer.status}")
     picture.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=picture, full_page=whole, animations="disabled")

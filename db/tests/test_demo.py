@@ -7,6 +7,9 @@ import psycopg
 import pytest
 
 from scripts.demo import DAYS, IDENTITIES, OLD_USERS, USERS, seed
+from scripts.demo_payments import seed_payments
+from scripts.servers import free_port
+from scripts.stripe_simulator.client import Control
 
 # A command, or a tool: it does not depend on the version of PostgreSQL.
 pytestmark = [pytest.mark.once, pytest.mark.outside]
@@ -23,12 +26,18 @@ def test_the_demo_verifies_and_has_something_of_everything(conn: psycopg.Connect
     refused = conn.execute("select count(*) from billing.credit_ledger where type = 'usage' and amount = 0").fetchone()
     assert refused == (2,)
     assert conn.execute("select count(*) from billing.credit_holds where status = 'active'").fetchone() == (2,)
+    admins = [IDENTITIES["admin"], IDENTITIES["super_admin"]]
+    known = conn.execute("select reference from billing.list_user_references(%s) order by reference", [admins])
+    assert known.fetchall() == [("alan@example.com",), ("katherine@example.com",)]
     found = conn.execute("select reference from billing.search_accounts(p_query => 'grace@example.com')").fetchall()
     assert found == [("grace@example.com",)]
     requests = {row.status for row in conn.execute("select status from billing.list_approvals()")}
     assert requests == {"open", "approved", "declined"}
     roles = {str(row.user_id): row.role for row in conn.execute("select user_id, role from billing.user_roles")}
     assert roles == {str(IDENTITIES["admin"]): "admin", str(IDENTITIES["super_admin"]): "super_admin"}
+    nobody, told = f"http://127.0.0.1:{free_port()}", []
+    assert not seed_payments(nobody, Control(nobody), str, conn, told.append)
+    assert told == ["demo: without its payments until the next start: <urlopen error [Errno 111] Connection refused>"]
 
 
 def test_its_month_lies_behind_us_and_the_clock_runs_again(conn: psycopg.Connection) -> None:
