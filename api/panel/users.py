@@ -9,9 +9,10 @@ from marshmallow.validate import Length, OneOf
 
 from api.browser import asked
 from api.csv import csv_response
-from api.database import Row, call_all, call_page
+from api.database import Row, call_page
 from api.fields import Id, Schema, Text
 from api.panel.base import SHOWN, all_rows, bp, filtered, next_and_first
+from api.panel.wording import tiers
 
 STATUSES = ("active", "frozen", "closed")
 COLUMNS = [
@@ -41,21 +42,20 @@ def home() -> ResponseReturnValue:
 def users() -> ResponseReturnValue:
     """List accounts; a search that finds one user by a name of their own leads to that user."""
     query, errors = filtered(SearchPage)
-    tiers = call_all("list_tiers")
-    if query.get("tier", "") not in ("", *(tier["name"] for tier in tiers)):
+    if query.get("tier", "") not in ("", *tiers()):
         errors["tier"] = ["There is no such tier."]
     if errors:
-        return users_page(query, tiers, errors=errors), 422
+        return users_page(query, errors=errors), 422
     found, more = call_page("search_accounts", limit=SHOWN, **query)
     if len(found) == 1 and query.keys() == {"query"} and is_certain(found[0]["found_by"], query["query"]):
         return redirect(url_for("panel.user", user_id=found[0]["user_id"]), 303)
     last = found[-1]["user_id"] if more and found[-1]["found_by"] in PAGED else None
-    return users_page(query, tiers, found, more=more and last is None, pages=next_and_first("after", last))
+    return users_page(query, found, more=more and last is None, pages=next_and_first("after", last))
 
 
-def users_page(query: Row, tiers: list[Row], found: Sequence[Row] = (), **values: Any) -> str:
+def users_page(query: Row, found: Sequence[Row] = (), **values: Any) -> str:
     return render_template(
-        "panel/users.html", users=found, tiers=tiers, statuses=STATUSES, query=query, **{"errors": {}} | values
+        "panel/users.html", users=found, tiers=tiers(), statuses=STATUSES, query=query, **{"errors": {}} | values
     )
 
 

@@ -13,6 +13,7 @@ from api.database import Row, call, call_all
 from api.display import dollars, money_text, words
 from api.json import time_text
 from api.names import names
+from api.panel.base import bp
 
 # Of a file, so many rows are read before their people are asked for.
 TOGETHER = 300
@@ -61,7 +62,9 @@ def tiers() -> dict[str, Row]:
     return g.tiers
 
 
+@bp.app_template_global()
 def tier_name(name: str) -> str:
+    """What a tier is called where it is sold."""
     return tiers()[name]["display_name"] if name in tiers() else name
 
 
