@@ -25,8 +25,9 @@ HOURS = (1, 2, 3, 6, 12)
 DAYS = (1, 2, 3, 7, 14, 28, 56, 91, 182, 365, 730, 1825, 3650)
 # From this on a day says too little, and the year says more.
 LONG = timedelta(days=56)
-# Of the models of a chart, so many have a colour of their own; the others share one.
+# More colours than these nobody tells apart: what comes after them shares a neutral tone.
 SERIES = 5
+NEUTRAL = SERIES + 1
 OTHERS = "other models"
 # How much of its place a bar takes.
 BAR = 0.72
@@ -110,13 +111,13 @@ def usage_chart(buckets: Iterable[Row], first: datetime, last: datetime, length:
     """What was spent in each stretch of time, stacked by model; `buckets` are rows of usage_by."""
     buckets = list(buckets)
     starts = [first + length * number for number in range(-(-(last - first) // length))]
-    named = largest_models(buckets)
-    models = [*named, OTHERS] if any(model_of(row) not in named for row in buckets) else named
+    ranked = ranked_models(buckets)
+    models = ranked if len(ranked) <= NEUTRAL else [*ranked[:SERIES], OTHERS]
     spent: dict[datetime, dict[str, Decimal]] = {start: {} for start in starts}
     calls = dict.fromkeys(starts, 0)
     for row in buckets:
         start = starts[(row["bucket"] - first) // length]
-        model = model_of(row) if model_of(row) in named else OTHERS
+        model = model_of(row) if model_of(row) in models else OTHERS
         spent[start][model] = spent[start].get(model, Decimal(0)) + row["amount"]
         calls[start] += row["calls"]
     totals = {start: sum(parts.values(), Decimal(0)) for start, parts in spent.items()}
@@ -157,13 +158,12 @@ def model_of(row: Row) -> str:
     return row["model"] or "no model"
 
 
-def largest_models(buckets: Iterable[Row]) -> list[str]:
-    """The models on which the most was spent, and no more of them than there are colours."""
+def ranked_models(buckets: Iterable[Row]) -> list[str]:
+    """The models, the one on which the most was spent first."""
     totals: dict[str, Decimal] = {}
     for row in buckets:
         totals[model_of(row)] = totals.get(model_of(row), Decimal(0)) + row["amount"]
-    ranked = sorted(totals, key=lambda model: (-totals[model], model))
-    return ranked[:SERIES]
+    return sorted(totals, key=lambda model: (-totals[model], model))
 
 
 def amount_axis(largest: Decimal) -> tuple[Decimal, list[Tick]]:
@@ -212,6 +212,11 @@ def time_axis(first: datetime, last: datetime, shift: timedelta = timedelta()) -
     return ticks
 
 
+def series_class(number: int) -> str:
+    """The class of the first, second … of what is told apart: from the sixth on it is the same one."""
+    return f"series-{min(number, NEUTRAL)}"
+
+
 def share(part: Decimal, whole: Decimal) -> str:
     """A part in per cent of the whole, for a bar; what is there is never invisible."""
     if whole <= 0 or part <= 0:
@@ -233,4 +238,4 @@ def stamp(at: datetime) -> str:
 
 
 def init_charts(app: Flask) -> None:
-    app.jinja_env.globals["share_of"] = share
+    app.jinja_env.globals.update(share_of=share, series_class=series_class)

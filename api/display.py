@@ -44,6 +44,7 @@ ACTIONS = {
     "change_config": ("Changed the configuration", "Change the configuration"),
     "apply_config": ("Applied the configuration", "Apply the configuration"),
 }
+JSON_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 # What PostgreSQL writes as a clock has it, of a length of time.
 CLOCK = re.compile(r"(-?\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -207,7 +208,10 @@ def lasts_text(number: Decimal) -> str:
 
 
 def plain(value: Any) -> str:
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    """A value in a line of text; of a time as our JSON has it, the minute."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return f"{value[:10]} {value[11:16]}" if isinstance(value, str) and JSON_TIME.fullmatch(value) else str(value)
 
 
 def members_text(members: dict[str, Any]) -> str:

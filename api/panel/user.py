@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from flask import Response, abort, render_template, url_for
+from flask.typing import ResponseReturnValue
 from marshmallow.validate import OneOf
 from psycopg.errors import QueryCanceled
 
@@ -14,10 +16,14 @@ from api.charts import Chart, step_chart, usage_chart
 from api.csv import csv_response
 from api.database import Row, call, call_all, call_page
 from api.fields import INT8, Count, Id, Schema, Text
-from api.panel.base import SHOWN, Day, all_rows, bp, days, midnight, next_and_first
+from api.panel.advice import leading_on
+from api.panel.base import SHOWN, Days, all_rows, bp, days, filtered, midnight, next_and_first
 from api.schemas import ENTRY_TYPES
+from api.schemas import AccountSummary as SummaryColumns
 from api.schemas import AdminAction as ActionColumns
+from api.schemas import AutoTopUp as TopUpColumns
 from api.schemas import BalancePoint as PointColumns
+from api.schemas import Forecast as ForecastColumns
 from api.schemas import GrantLot as LotColumns
 from api.schemas import Hold as HoldColumns
 from api.schemas import LedgerEntry as EntryColumns
@@ -25,6 +31,7 @@ from api.schemas import ListedPurchase as PurchaseColumns
 from api.schemas import Payment as PaymentColumns
 from api.schemas import Refund as RefundColumns
 from api.schemas import SentEvent as EventColumns
+from api.schemas import Subscription as SubscriptionColumns
 from api.schemas import UsageBucket as UsageColumns
 
 RANGES = (7, 30, 90, 365)
@@ -33,6 +40,7 @@ POINTS = {7: 169, 30: 121, 90: 181, 365: 366}
 # A longer account takes seconds to verify, so that it is done when somebody asks for it.
 VERIFIED_AT_ONCE = 5000
 RECENT = 8
+BUCKETS = ("hour", "day", "week", "month")
 # What billing.reverse_entry undoes.
 REVERSIBLE = ("usage", "adjustment")
 TABS = (
@@ -54,25 +62,37 @@ ACTIONS = (
 )
 
 
+# What is told of a user in one row.
+ROWS = {
+    "summary": ("account_summary", SummaryColumns),
+    "forecast": ("forecast", ForecastColumns),
+    "subscription": ("get_subscription", SubscriptionColumns),
+    "top-up": ("get_auto_top_up", TopUpColumns),
+}
+# What billing.entry_funding and billing.verify_account tell.
+FUNDING = ["grant_no", "source", "amount", "priority", "expires_at"]
+FINDINGS = ["user_id", "entry_no", "problem", "detail"]
+MODELS = ["model", "calls", "prompt_tokens", "cached_tokens", "completion_tokens", "refused", "amount"]
+
+# Not everybody whom a link names has an account here.
+of_account = leading_on("account_not_found", "not_migrated")
+
+
 class ChartRange(Schema):
     days = Count(load_default=30, validate=OneOf(RANGES))
 
 
-class LedgerQuery(Schema):
-    type = Text(validate=OneOf(ENTRY_TYPES))
+class LedgerQuery(Days):
+    type = Text(validate=OneOf(ENTRY_TYPES, error="There is no such type."))
     reference_id = Text(data_key="reference")
-    from_ = Day(data_key="from", attribute="from")
-    to = Day()
 
 
 class LedgerPage(LedgerQuery):
     before = Count(validate=INT8)
 
 
-class UsageQuery(Schema):
-    from_ = Day(data_key="from", attribute="from")
-    to = Day()
-    bucket = Text(validate=OneOf(["hour", "day", "week", "month"]), load_default="day")
+class UsageQuery(Days):
+    bucket = Text(validate=OneOf(BUCKETS), load_default="day")
 
 
 class NumberedPage(Schema):
@@ -85,6 +105,10 @@ class UuidPage(Schema):
 
 class HoldPage(UuidPage):
     all = Text(validate=OneOf(["yes"]))
+
+
+class HoldFile(Schema):
+    active = Text(validate=OneOf(["yes"]))
 
 
 class EntryQuery(Schema):
@@ -105,28 +129,53 @@ def user_page(template: str, user_id: UUID, *, account: Row | None = None, **val
 
 
 @bp.get("/users/<uuid:user_id>")
+@of_account
 def user(user_id: UUID) -> str:
     """What support wants to see first: what is there, how it came to this, and how long it lasts."""
     shown = asked(ChartRange)["days"]
-    to = datetime.now(UTC)
-    since = to - timedelta(days=shown)
-    points = balances(user_id, to, shown)
+    points = balances(user_id, datetime.now(UTC), shown)
     lots = call_all("list_grants", user_id=user_id)
     entries = call_all("list_entries", user_id=user_id, limit=RECENT)
-    usage = usage_of(user_id, since, to, "week" if shown > 120 else "day")
+    # Whole days, as the page of the usage has them.
+    to = tomorrow()
+    since = to - timedelta(days=shown)
+    bucket = "week" if shown > 120 else "day"
+    summary = call("account_summary", user_id=user_id)
     return user_page(
         "user",
         user_id,
-        summary=call("account_summary", user_id=user_id),
+        account=summary,
+        summary=summary,
+        reckoning=reckoning(summary),
+        disputed=summary["status"] == "frozen" and is_disputed(user_id),
         forecast=call("forecast", user_id=user_id),
         balance_chart=step_chart(points),
-        usage=usage,
+        usage=usage_of(user_id, since, to, bucket),
+        bucket=bucket,
+        usage_from=since.date(),
+        usage_to=to.date() - timedelta(days=1),
         lots=lots,
         left=sum(lot["remaining"] for lot in lots),
         entries=entries,
         days=shown,
         ranges=RANGES,
     )
+
+
+def is_disputed(user_id: UUID) -> bool:
+    return any(payment["disputed"] for payment in call_all("list_payments", user_id=user_id))
+
+
+def reckoning(summary: Row) -> list[tuple[str, Decimal]]:
+    """What makes the balance, with its sign: all of it is the balance, and what is nothing is left out."""
+    lines = (
+        ("Granted", summary["granted_total"]),
+        ("Spent", -summary["spent_total"]),
+        ("Taken away", -summary["taken_total"]),
+        ("Expired", -summary["expired_total"]),
+        ("Clawbacks and debt", -summary["recovered_total"]),
+    )
+    return [(label, amount) for label, amount in lines if amount]
 
 
 def balances(user_id: UUID, to: datetime, shown: int) -> list[Row]:
@@ -149,17 +198,32 @@ def user_lots_csv(user_id: UUID) -> Response:
     return csv_response("lots.csv", list(LotColumns().fields), lots)
 
 
+@bp.get(f"/users/<uuid:user_id>/<any({', '.join(map(repr, ROWS))}):name>.csv")
+def user_row_csv(user_id: UUID, name: str) -> Response:
+    """What is told of a user in one row, such as the subscription."""
+    function, columns = ROWS[name]
+    return csv_response(f"{name}.csv", list(columns().fields), [call(function, user_id=user_id)])
+
+
 # The ledger.
 
 
 @bp.get("/users/<uuid:user_id>/ledger")
-def user_ledger(user_id: UUID) -> str:
-    query = asked(LedgerPage)
-    entries, more = call_page("list_entries", user_id=user_id, limit=SHOWN, **days(dict(query)))
-    last = entries[-1]["entry_no"] if more else None
-    return user_page(
-        "user_ledger", user_id, entries=entries, pages=next_and_first("before", last), query=query, types=ENTRY_TYPES
+@of_account
+def user_ledger(user_id: UUID) -> ResponseReturnValue:
+    query, errors = filtered(LedgerPage)
+    wanted = days(dict(query))
+    entries, more = ([], False) if errors else call_page("list_entries", user_id=user_id, limit=SHOWN, **wanted)
+    page = user_page(
+        "user_ledger",
+        user_id,
+        entries=entries,
+        pages=next_and_first("before", entries[-1]["entry_no"] if more else None),
+        query=query,
+        errors=errors,
+        types=ENTRY_TYPES,
     )
+    return page, 422 if errors else 200
 
 
 @bp.get("/users/<uuid:user_id>/ledger.csv")
@@ -170,6 +234,7 @@ def user_ledger_csv(user_id: UUID) -> Response:
 
 
 @bp.get("/users/<uuid:user_id>/ledger/<int:entry_no>")
+@of_account
 def user_entry(user_id: UUID, entry_no: int) -> str:
     """One entry: what paid for it, and whether it is still as it was written."""
     if entry_no + 1 not in range(2, 2**63):
@@ -198,6 +263,20 @@ def user_entry(user_id: UUID, entry_no: int) -> str:
     )
 
 
+@bp.get("/users/<uuid:user_id>/ledger/<int:entry_no>/funding.csv")
+def user_funding_csv(user_id: UUID, entry_no: int) -> Response:
+    """What paid for an entry."""
+    if entry_no not in range(2**63):
+        abort(404)
+    return csv_response("funding.csv", FUNDING, call_all("entry_funding", user_id=user_id, entry_no=entry_no))
+
+
+@bp.get("/users/<uuid:user_id>/findings.csv")
+def user_findings_csv(user_id: UUID) -> Response:
+    """All that does not verify."""
+    return csv_response("findings.csv", FINDINGS, call_all("verify_account", user_id=user_id))
+
+
 def reversal_of(user_id: UUID, entry_no: int) -> Row | None:
     """The entry that reversed this one; a reversal refers to it by its number."""
     found = call_all("list_entries", user_id=user_id, type="reversal", reference_id=str(entry_no))
@@ -216,12 +295,22 @@ def verify(user_id: UUID) -> tuple[list[Row], str | None]:
 
 
 @bp.get("/users/<uuid:user_id>/usage")
-def user_usage(user_id: UUID) -> str:
-    query = asked(UsageQuery)
+@of_account
+def user_usage(user_id: UUID) -> ResponseReturnValue:
+    query, errors = filtered(UsageQuery)
+    query.setdefault("bucket", "day")
     first, last = span(query)
-    usage = usage_of(user_id, first, last, query["bucket"])
-    shown_to = last - timedelta(days=1)
-    return user_page("user_usage", user_id, usage=usage, query=query, first=first, shown_to=shown_to)
+    page = user_page(
+        "user_usage",
+        user_id,
+        usage=None if errors else usage_of(user_id, first, last, query["bucket"]),
+        query=query,
+        errors=errors,
+        buckets=BUCKETS,
+        first=first,
+        shown_to=last - timedelta(days=1),
+    )
+    return page, 422 if errors else 200
 
 
 @bp.get("/users/<uuid:user_id>/usage.csv")
@@ -232,13 +321,24 @@ def user_usage_csv(user_id: UUID) -> Response:
     return csv_response("usage.csv", list(UsageColumns().fields), buckets)
 
 
+@bp.get("/users/<uuid:user_id>/usage-by-model.csv")
+def user_models_csv(user_id: UUID) -> Response:
+    query = asked(UsageQuery)
+    first, last = span(query)
+    buckets = call_all("usage_by", user_id=user_id, **{"from": first, "to": last}, bucket=query["bucket"])
+    return csv_response("usage-by-model.csv", MODELS, by_model(buckets))
+
+
 def span(query: Row) -> tuple[datetime, datetime]:
     """The stretch of time that is asked for; the last 30 days unless told, and never one that ends before it begins."""
-    tomorrow = midnight(datetime.now(UTC).date()) + timedelta(days=1)
     asked_for = days(dict(query))
-    last = asked_for.get("to", tomorrow)
+    last = asked_for.get("to", tomorrow())
     first = asked_for.get("from", last - timedelta(days=30))
     return min(first, last - timedelta(days=1)), last
+
+
+def tomorrow() -> datetime:
+    return midnight(datetime.now(UTC).date()) + timedelta(days=1)
 
 
 LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": None}
@@ -259,22 +359,39 @@ def usage_of(user_id: UUID, first: datetime, last: datetime, bucket: str) -> Row
         if bucket == "week":
             start -= timedelta(days=start.weekday())
         chart = usage_chart(buckets, start, last, length)
+    models = by_model(buckets)
+    total = {name: sum(model[name] for model in models) for name in ("calls", "amount", "refused")}
+    each = round(total["amount"] / total["calls"], 9) if total["calls"] else None
+    return {"chart": chart, "models": models, "total": total, "each": each, "times": by_time(buckets)}
+
+
+def by_model(buckets: list[Row]) -> list[Row]:
+    """What each model cost, the dearest first."""
     models: dict[str | None, Row] = {}
     for row in buckets:
-        names = ("calls", "amount", "prompt_tokens", "completion_tokens", "cached_tokens", "refused")
-        model = models.setdefault(row["model"], {"model": row["model"]} | dict.fromkeys(names, 0))
-        for name in names:
+        model = models.setdefault(row["model"], dict.fromkeys(MODELS, 0) | {"model": row["model"]})
+        for name in MODELS[1:]:
             model[name] += row[name]
-    ranked = sorted(models.values(), key=lambda model: (-model["amount"], model["model"] or ""))
-    total = {name: sum(model[name] for model in ranked) for name in ("calls", "amount", "refused")}
-    each = round(total["amount"] / total["calls"], 9) if total["calls"] else None
-    return {"chart": chart, "models": ranked, "total": total, "each": each, "buckets": buckets}
+    return sorted(models.values(), key=lambda model: (-model["amount"], model["model"] or ""))
+
+
+def by_time(buckets: list[Row]) -> list[Row]:
+    """What was used in each stretch of time, the latest first, with the models of each, the dearest first."""
+    times: dict[datetime, list[Row]] = {}
+    for row in buckets:
+        times.setdefault(row["bucket"], []).append(row)
+    return [
+        {"bucket": bucket, "models": by_model(times[bucket])}
+        | {name: sum(row[name] for row in times[bucket]) for name in ("calls", "amount", "refused")}
+        for bucket in sorted(times, reverse=True)
+    ]
 
 
 # What was paid, what is reserved, what was told and done.
 
 
 @bp.get("/users/<uuid:user_id>/payments")
+@of_account
 def user_payments(user_id: UUID) -> str:
     purchases, more = call_page("list_purchases", user_id=user_id, limit=SHOWN)
     payments, more_payments = call_page("list_payments", user_id=user_id, limit=SHOWN)
@@ -312,8 +429,9 @@ def user_refunds_csv(user_id: UUID) -> Response:
 
 
 @bp.get("/users/<uuid:user_id>/holds")
+@of_account
 def user_holds(user_id: UUID) -> str:
-    query = asked(HoldPage)
+    query, _ = filtered(HoldPage)
     every = query.pop("all", None) is not None
     holds, more = call_page("list_holds", user_id=user_id, active_only=not every, limit=SHOWN, **query)
     last = holds[-1]["hold_id"] if more else None
@@ -322,13 +440,16 @@ def user_holds(user_id: UUID) -> str:
 
 @bp.get("/users/<uuid:user_id>/holds.csv")
 def user_holds_csv(user_id: UUID) -> Response:
-    holds = all_rows("list_holds", "before", "hold_id", user_id=user_id, active_only=False)
+    """All holds there ever were, or those that are active."""
+    active = "active" in asked(HoldFile)
+    holds = all_rows("list_holds", "before", "hold_id", user_id=user_id, active_only=active)
     return csv_response("holds.csv", list(HoldColumns().fields), holds)
 
 
 @bp.get("/users/<uuid:user_id>/events")
+@of_account
 def user_events(user_id: UUID) -> str:
-    events, more = call_page("list_events", user_id=user_id, limit=SHOWN, **asked(NumberedPage))
+    events, more = call_page("list_events", user_id=user_id, limit=SHOWN, **filtered(NumberedPage)[0])
     last = events[-1]["event_no"] if more else None
     return user_page("user_events", user_id, events=events, pages=next_and_first("before", last))
 
@@ -340,8 +461,9 @@ def user_events_csv(user_id: UUID) -> Response:
 
 
 @bp.get("/users/<uuid:user_id>/log")
+@of_account
 def user_log(user_id: UUID) -> str:
-    found, more = call_page("list_actions", target_user_id=user_id, limit=SHOWN, **asked(UuidPage))
+    found, more = call_page("list_actions", target_user_id=user_id, limit=SHOWN, **filtered(UuidPage)[0])
     last = found[-1]["action_id"] if more else None
     return user_page("user_log", user_id, log=found, pages=next_and_first("before", last))
 

@@ -50,6 +50,13 @@
     setTimeout(() => button.classList.remove("copied"), 1500);
   });
 
+  // Who has just paid need not ask whether the word of it has come, unless they are at something else by then.
+  each("[data-look-again]", (link) =>
+    setTimeout(() => {
+      if (!document.activeElement.matches("input, select")) location.replace(link.href);
+    }, 2500)
+  );
+
   // A form is sent once, however often its button is pressed; the database would take it once in any case.
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -130,4 +137,14 @@
 
   // The chosen tab is in sight where tabs scroll.
   each("[data-scrolls] [aria-current]", (tab) => tab.scrollIntoView({ block: "nearest", inline: "center" }));
+
+  // Tabs beyond an edge are hinted at. A pixel may be lost to rounding.
+  each("[data-scrolls]", (tabs) => {
+    const hint = () => {
+      tabs.classList.toggle("more-before", tabs.scrollLeft > 1);
+      tabs.classList.toggle("more-after", tabs.scrollWidth - tabs.clientWidth - tabs.scrollLeft > 1);
+    };
+    tabs.addEventListener("scroll", hint, { passive: true });
+    new ResizeObserver(hint).observe(tabs);
+  });
 })();

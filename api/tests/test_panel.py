@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,11 +20,15 @@ from api.panel import health
 from api.panel.user import RANGES
 from api.tests.conftest import balance_of, entries_of
 from api.tests.pages import Browser, text_of
+from api.tests.test_payments import TOP, bought
 
 D = Decimal
 SCRIPT = "<script>alert('x')</script>"
 PAGES = ("", "/ledger", "/ledger/1", "/usage", "/payments", "/holds", "/holds?all=yes", "/events", "/log")
-FILES = ("ledger", "lots", "usage", "purchases", "payments", "refunds", "holds", "events", "log")
+FILES = (
+    *("ledger", "lots", "usage", "purchases", "payments", "refunds", "holds", "events", "log"),
+    *("usage-by-model", "summary", "forecast", "subscription", "top-up", "ledger/5/funding"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,14 @@ def known(db, super_admin) -> Known:
     do(db, "capture_hold", user_id=user, hold_id=ended.hold_id, amount=D("0.5"))
     do(db, "adjust_credits", actor=user, user_id=user, amount=D(1), reason="one may try")
     return Known(user, reference, payment, hold.hold_id)
+
+
+@pytest.fixture
+def buyer(db) -> UUID:
+    """A user of the tier that may buy credits, with 1005 of them."""
+    user_id = uuid4()
+    db.execute("select billing.open_account(%s, %s)", [user_id, TOP])
+    return user_id
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +185,8 @@ def test_a_user_who_is_not_there(panel, page):
     answer = panel.get(f"/admin/users/{uuid4()}{page}")
     assert answer.status_code == 404
     assert "account_not_found" in answer.text
+    if not page.endswith(".csv"):
+        assert '<a href="/admin/users">Find a user</a>' in answer.text
 
 
 def test_the_overview_tells_exact_amounts(panel, db, known):
@@ -190,6 +205,55 @@ def test_the_overview_of_any_range(panel, known, days):
     assert f"Balance over the last {days} days" in answer.text
     assert answer.text.count('<svg class="chart-plot"') == 2
     assert panel.get(f"/admin/users/{known.user_id}?days={days + 1}").status_code == 400
+
+
+# A line of the reckoning: what it is called, and its amount.
+LINE = re.compile(r"<dt>([^<]*)</dt><dd class=\"num\">(.*?)</dd></div>")
+
+
+def reckoning_of(answer) -> dict[str, Decimal]:
+    lines = LINE.findall(re.search(r'<dl class="reckoning.*?</dl>', answer.text, re.DOTALL)[0])
+    return {label: D(text_of(amount).replace("\N{MINUS SIGN}", "-").replace(",", "")) for label, amount in lines}
+
+
+def test_what_came_and_went_makes_the_balance(panel, client, db, stripe, super_admin, buyer):
+    intent = bought(client, stripe, buyer, package="25")
+    do(db, "deduct_credits", user_id=buyer, amount=D("1.234567891"))
+    do(db, "adjust_credits", actor=super_admin, user_id=buyer, amount=D("-1.25"), reason="test")
+    soon = datetime.now(UTC) + timedelta(milliseconds=200)
+    do(db, "grant_credits", user_id=buyer, amount=D(2), source="promotion", expires_at=soon)
+    do(
+        db, "request_refund", actor=super_admin, user_id=buyer, amount=D(10), reason="test", stripe_refund=True,
+        payment_intent_id=intent,
+    )  # fmt: skip
+    time.sleep(max(0, (soon - datetime.now(UTC)).total_seconds()))
+    told = reckoning_of(panel.get(f"/admin/users/{buyer}"))
+    assert told == {
+        "Granted": D("1032"),
+        "Spent": D("-1.234567891"),
+        "Taken away": D("-1.25"),
+        "Expired": D(-2),
+        "Clawbacks and debt": D(-10),
+        "Balance": D("1017.515432109"),
+    }
+    balance = told.pop("Balance")
+    assert sum(told.values()) == balance
+
+
+def test_what_is_nothing_is_left_out_of_the_reckoning(panel, user):
+    assert reckoning_of(panel.get(f"/admin/users/{user}")) == {"Granted": 5, "Balance": 5}
+
+
+def test_lots_after_the_fifth_share_a_colour(panel, db, user):
+    for _ in range(6):
+        do(db, "grant_credits", user_id=user, amount=D(1), source="promotion")
+    answer = panel.get(f"/admin/users/{user}")
+    wanted = ["1", "2", "3", "4", "5", "6", "6"]
+    bar, _, table = answer.text.partition('<div class="lots-bar">')[2].partition("</svg>")
+    assert re.findall(r'<rect class="series-(\d)"', bar) == wanted
+    table = table.partition("</table>")[0]
+    assert re.findall(r'<circle class="series-(\d)"', table) == wanted
+    assert re.findall(r'<rect class="series-(\d)"', table) == wanted
 
 
 def test_lots_stand_in_the_order_in_which_they_are_spent(panel, db, known):
@@ -393,14 +457,29 @@ def test_usage_by_any_bucket(panel, known, bucket):
 
 def test_usage_of_years_that_make_no_sense(panel, known):
     path = f"/admin/users/{known.user_id}/usage"
-    for query in (
-        {"from": "2026-02-01", "to": "2026-01-01"},
-        {"from": "2000-01-01", "bucket": "hour"},
-        {"to": "1999-01-01"},
-    ):
+    for query in ({"from": "2000-01-01", "bucket": "hour"}, {"to": "1999-01-01"}, {"from": "2999-01-01"}):
         assert panel.get(path, query_string=query).status_code == 200, query
-    for query in ({"from": "0001-01-01", "to": "0001-01-01"}, {"to": "9999-12-31"}, {"from": "x"}):
-        assert panel.get(path, query_string=query).status_code == 400, query
+
+
+@pytest.mark.parametrize(
+    ("page", "field", "value", "text"),
+    [
+        ("ledger", "type", "x", "There is no such type."),
+        ("ledger", "from", "2026-13-40", "Not a valid date."),
+        ("ledger", "reference", "\0", "Contains U+0000"),
+        ("usage", "bucket", "x", "Must be one of: hour, day, week, month."),
+        ("usage", "from", "0001-01-01", "Not a valid date."),
+        ("usage", "to", "2026-01-01", "This is before the first day."),
+    ],
+)
+def test_what_is_wrong_with_a_filter_of_a_user_is_told_beside_it(panel, known, page, field, value, text):
+    query = {"from": "2026-01-02", field: value}
+    answer = panel.get(f"/admin/users/{known.user_id}/{page}", query_string=query)
+    assert answer.status_code == 422
+    assert text in marked(answer, field)
+    assert known.reference in answer.text
+    assert f'value="{query["from"]}"' in answer.text, "what was typed is kept"
+    assert panel.get(f"/admin/users/{known.user_id}/{page}.csv", query_string=query).status_code == 400
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -410,11 +489,58 @@ def test_every_table_is_a_file(panel, known, name):
     assert not [value for row in rows for value in row.values() if value.startswith("=")]
 
 
-def test_payments(panel, known):
-    text = shown(panel.get(f"/admin/users/{known.user_id}/payments"))
+@pytest.mark.parametrize("page", [*PAGES, "/ledger/5"])
+def test_every_table_has_its_file_beside_it(panel, known, page):
+    answer = panel.get(f"/admin/users/{known.user_id}{page}")
+    cards = answer.text.split('<section class="card"')
+    for card in cards[1:]:
+        if "<table" in card:
+            # The filter of the ledger is above its card.
+            links = re.findall(r'href="([^"]*\.csv[^"]*)"', cards[0] if page == "/ledger" else card)
+            assert links, text_of(card)[:50]
+            for link in links:
+                assert rows_of(panel.get(link.replace("&amp;", "&"))), link
+
+
+def test_usage_is_told_by_time_and_model(panel, known):
+    path = f"/admin/users/{known.user_id}"
+    models = rows_of(panel.get(f"{path}/usage-by-model.csv"))
+    assert [row["model"] for row in models] == ["", "gpt-4o", "o4-mini"]
+    (calls,) = re.findall(r">Each day<.*?data-label=\"Calls\">(\d+)<", panel.get(f"{path}/usage").text, re.DOTALL)
+    assert sum(int(row["calls"]) for row in models) == int(calls) == 5
+
+
+def test_what_does_not_verify_is_a_file(panel, db, user):
+    do(db, "deduct_credits", user_id=user, amount=D(1), description="before")
+    with changed(db, user, "after"):
+        (link,) = re.findall(r'href="([^"]*findings\.csv)"', panel.get(f"/admin/users/{user}/ledger/1").text)
+        assert [row["entry_no"] for row in rows_of(panel.get(link))] == ["2"]
+    assert "findings.csv" not in panel.get(f"/admin/users/{user}/ledger/1").text
+
+
+def test_payments(panel, known, super_admin):
+    answer = panel.get(f"/admin/users/{known.user_id}/payments")
+    text = shown(answer)
     assert known.payment in text
     assert "$25.00" in text
     assert "No subscription." in text
+    refunds = answer.text.partition(">Refunds</h2>")[2]
+    assert f'href="/admin/log?admin={super_admin}"' in refunds
+    assert re.search(rf'href="/admin/users/{known.user_id}/ledger/\d+">entry', refunds)
+
+
+def test_a_dispute_is_told_and_its_payment_is_not_refunded(panel, client, stripe, buyer):
+    intent = bought(client, stripe, buyer, package="25")
+    path = f"/admin/users/{buyer}"
+    assert f"actions/refund?payment_intent_id={intent}" in panel.get(f"{path}/payments").text
+    stripe.dispute(payment_intent=intent)
+    assert stripe.flush()["done"]
+    told = panel.get(path)
+    assert "frozen until the bank has decided about a disputed payment. See the payments" in shown(told)
+    assert "to spend at this moment" not in told.text
+    told = panel.get(f"{path}/payments").text
+    assert intent in told
+    assert f"payment_intent_id={intent}" not in told
 
 
 def test_holds_and_payments_are_paged_and_their_files_are_not(panel, db, known, monkeypatch):
@@ -431,6 +557,8 @@ def test_holds_and_payments_are_paged_and_their_files_are_not(panel, db, known, 
     file = rows_of(panel.get(f"/admin/users/{known.user_id}/holds.csv"))
     assert [row["hold_id"] for row in file] == seen
     assert len(seen) == 2
+    active = rows_of(panel.get(f"/admin/users/{known.user_id}/holds.csv?active=yes"))
+    assert [row["hold_id"] for row in active] == [str(known.hold_id)]
     buyer = uuid4()
     db.execute("select billing.open_account(%s, 'tier_200_1000')", [buyer])
     payments = [paid(db, buyer, f"pi_{uuid4().hex}") for _ in range(3)]
@@ -605,7 +733,9 @@ def test_a_beginning_that_fits_several_is_told(panel, db):
 
 
 def test_a_cursor_that_is_none_begins_the_first_page(panel, known):
-    for path in ("/admin/log?before=x", "/admin/users?after=x"):
+    user = f"/admin/users/{known.user_id}"
+    pages = (f"{user}/{page}?before=x" for page in ("ledger", "holds", "events", "log"))
+    for path in ("/admin/log?before=x", "/admin/users?after=x", *pages):
         assert panel.get(path).status_code == 200, path
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from api.charts import VIEW_HEIGHT, amount_axis, share, step_chart, time_axis, usage_chart
+from api.charts import VIEW_HEIGHT, amount_axis, series_class, share, step_chart, time_axis, usage_chart
 from api.csv import cell
 from api.display import (
     action_words,
@@ -123,6 +123,7 @@ def test_members_in_one_line():
         members_text({"amount": D("1.50"), "to": None, "rates": {"a": 1}, "entry_no": 7}) == "amount 1.50, entry no 7"
     )
     assert len(members_text({"text": "x" * 500})) < 130
+    assert members_text({"at": "2026-12-24T00:05:09.123456Z"}) == "at 2026-12-24 00:05"
 
 
 def test_an_unknown_reason_is_shown_by_its_name():
@@ -175,6 +176,14 @@ def test_a_usage_chart_has_all_that_was_spent():
     assert len(chart.legend) == 6
     assert all(float(bar.y) >= 0 and float(bar.y) + float(bar.height) <= VIEW_HEIGHT + 0.02 for bar in chart.bars)
     assert usage_chart([], first, first + day, day).rows == []
+    six = usage_chart(buckets[3:], first, first + 3 * day, day)
+    assert [name for _, name in six.legend] == ["no model", "m7", "m6", "m5", "m4", "m3"], "the last one by its name"
+    assert {bar.series for bar in six.bars} == set(range(1, 7))
+
+
+def test_what_comes_after_the_colours_is_neutral():
+    classes = [series_class(number) for number in (1, 5, 6, 7, 100)]
+    assert classes == ["series-1", "series-5", "series-6", "series-6", "series-6"]
 
 
 def test_shares():

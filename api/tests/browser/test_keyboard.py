@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from api.tests.browser.conftest import session_token
+from api.tests.browser.conftest import DESKTOP, session_token
 
 pytestmark = pytest.mark.once
 
@@ -67,6 +67,17 @@ def test_the_menu_of_a_phone(people, site):
     tab_to(page, navigation.get_by_role("link", name="Health"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Health", exact=True)).to_be_visible()
+
+
+def test_the_tabs_of_a_phone(people, site):
+    user = site.user()
+    page = people.signed_in(site.admin(), f"/admin/users/{user}", phone=True)
+    tabs = page.get_by_role("navigation", name="The user")
+    expect(tabs).to_have_class("tabs more-after")
+    tab_to(page, tabs.get_by_role("link", name="Admin log"))
+    expect(tabs).to_have_class("tabs more-before")
+    page.set_viewport_size(DESKTOP)
+    expect(tabs).to_have_class("tabs")
 
 
 def test_the_theme_is_chosen_and_kept(people, site):

@@ -51,6 +51,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/billing/plan": ("tier",),
     "/billing/plan?tier=tier_2_20": ("tier",),
     "/billing/cancel": ("tier",),
+    "/billing/receipts": (),
 }
 PAGES |= {
     f"{USER}/actions/{slug}": ()
