@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from api import admin_actions, schemas
 from api.auth import requires
-from api.billing import events_page, ledger_page
+from api.billing import events_page, ledger_page, payments_page
 from api.database import Row, call, call_all, call_page
 from api.errors import Problem, answer, members_of
 from api.openapi import accepted
@@ -220,10 +220,11 @@ def refunds(query: Row) -> Row:
 
 @bp.get("/user/<uuid:user_id>/payments")
 @requires("admin")
+@bp.input(schemas.PaymentsPage, location="query", arg_name="query")
 @bp.output(schemas.PaymentList)
-def payments_of(user_id: UUID) -> Row:
-    """List a user's payments, with what went back of each."""
-    return {"payments": call_all("list_payments", user_id=user_id)}
+def payments_of(user_id: UUID, query: Row) -> Row:
+    """List a user's payments, with what went back of each, newest first."""
+    return payments_page(user_id, **query)
 
 
 @bp.get("/stripe-events")

@@ -251,6 +251,11 @@ def events_page(user_id: UUID, limit: int, **query: Any) -> Row:
     return {"events": found, "next_before": found[-1]["event_no"] if more else None}
 
 
+def payments_page(user_id: UUID, limit: int, **query: Any) -> Row:
+    found, more = call_page("list_payments", user_id=user_id, limit=limit, **query)
+    return {"payments": found, "next_before": found[-1]["payment_intent_id"] if more else None}
+
+
 def all_entries(user_id: UUID, **query: Any) -> Iterator[Row]:
     """The whole ledger, page by page; between pages no connection is held."""
     more = True

@@ -5,6 +5,7 @@ redirect after a form against form-action, and a shop may have its payment pages
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -20,13 +21,14 @@ from markupsafe import Markup
 from marshmallow import Schema
 
 from api import schemas
-from api.billing import all_entries, ledger_page, with_account
+from api.billing import all_entries, ledger_page, payments_page, with_account
 from api.browser import asked, checked, signed_in_area, with_query
 from api.charts import Chart, step_chart, usage_chart
 from api.csv import csv_response
 from api.database import Row, call, call_all
 from api.display import beside_form
 from api.errors import Problem, error_name
+from api.fields import Amount
 from api.json import time_text
 from api.payments import (
     begin_checkout,
@@ -54,6 +56,10 @@ signed_in_area(
 # How many days of usage the page shows, at choice.
 RANGES = (7, 30, 90)
 RECENT, PAGE = 8, 50
+# Of the receipts, what stands on the overview, and on a page of their own.
+LATEST_RECEIPTS, RECEIPTS = 6, 25
+# What one call tells of.
+MOST = 500
 # Before which there can be one more.
 LAST_ENTRY = 2**63 - 2
 # What identifies a payment at Stripe.
@@ -78,8 +84,17 @@ REFUSED_DAYS, LOOKED_AT = 7, 200
 OTHER_CALLS = "Other calls"
 # How long a payment that was begun can be gone on with: Stripe closes its page after a day.
 OPEN = timedelta(hours=23)
-# What a form can be refused with; what the customer can see to is said as below, everything else as it comes.
+# What a form can be refused with, and what a customer can do about it: the hints of the database and of Stripe are for
+# those who call them.
 REFUSALS = (Problem, psycopg.Error, stripe.StripeError)
+# What each form asks for.
+ASKS = {
+    "buy": "Choose a package, or give an amount in dollars, like 12.50.",
+    "subscribe": "Choose a plan, and whether it is paid monthly or yearly.",
+    "notifications": "Give a number of credits, like 5.",
+    "top-up": "Give all three: below how many credits, which package, and how much at most in a month.",
+}
+TOO_LITTLE = "One package costs more than you allow in a month: allow more, or choose a smaller package."
 SAYS = {
     "account_closed": "Your account is closed, so there is nothing to subscribe to.",
     "amount_not_positive": "The amount must be more than nothing.",
@@ -95,8 +110,10 @@ SAYS = {
     "purchase_not_allowed": "Your plan does not sell single credits, or your account is paused.",
     "stripe_unavailable": "Our payment provider cannot be reached. Send it again in a moment: it takes effect once.",
     "subscription_exists": "You have a plan already: change that one instead.",
+    "stripe_refused": "Our payment provider does not take this, so nothing has changed. Ask support if it stays so.",
     "subscription_not_found": "You have no plan to change.",
     "tier_not_for_sale": "This plan costs nothing: end the one that you have, and you are on it.",
+    "unknown_interval": ASKS["subscribe"],
     "unknown_package": "This package is not sold any more: choose another one.",
     "unknown_tier": "This plan is not sold any more: choose another one.",
 }
@@ -130,8 +147,9 @@ def overview() -> ResponseReturnValue:
 def history() -> ResponseReturnValue:
     query = asked(schemas.LedgerPage) | {"limit": PAGE}
     page = ledger_page(g.user_id, **query)
-    lots = lots_of(page["entries"])
-    return render_template("customer/history.html", type=query.get("type"), kinds=KINDS, lots_by_no=lots, **page)
+    facts = {"type": query.get("type"), "kinds": KINDS, "lots_by_no": lots_of(page["entries"])}
+    totals = None if "before" in query or "type" in query else call("account_summary", user_id=g.user_id)
+    return render_template("customer/history.html", totals=totals, **facts, **page)
 
 
 @bp.get("/history.csv")
@@ -177,7 +195,7 @@ def buy() -> ResponseReturnValue:
     try:
         body = filled(schemas.PurchaseRequest)
         chosen = body.get("package") or body.get("amount")
-        back = {"success_url": page_url(paid="purchase"), "cancel_url": page_url()}
+        back = {"success_url": page_url(paid="purchase"), "cancel_url": page_url(left="purchase")}
         purchase = begin_purchase(body | back, idempotency_key=key_of_form(chosen, body["save_card"]))
     except REFUSALS as error:
         return refused("buy", error)
@@ -192,9 +210,9 @@ def subscribe() -> ResponseReturnValue:
     """Begin a plan at Stripe, or change the one that there is."""
     try:
         if call("get_subscription", user_id=g.user_id)["status"] != "none":
-            return changed("Your plan is changed.", change="tier", **filled(schemas.SubscriptionChange))
+            return changed(plan_told, change="tier", **filled(schemas.SubscriptionChange))
         body = filled(schemas.CheckoutRequest)
-        back = {"success_url": page_url(paid="plan"), "cancel_url": page_url("plan")}
+        back = {"success_url": page_url(paid="plan"), "cancel_url": page_url("plan", left="plan")}
         key = key_of_form(body["tier"], body["interval"])
         checkout = begin_checkout(body | back, idempotency_key=key)
     except REFUSALS as error:
@@ -207,7 +225,7 @@ def subscribe() -> ResponseReturnValue:
 @bp.post("/cancel")
 def cancel() -> ResponseReturnValue:
     try:
-        return changed("Your plan ends with the period that is paid.", change="cancel")
+        return changed(lambda _: "Your plan ends with the period that is paid.", change="cancel")
     except REFUSALS as error:
         return refused("cancel", error)
 
@@ -215,7 +233,7 @@ def cancel() -> ResponseReturnValue:
 @bp.post("/reactivate")
 def reactivate() -> ResponseReturnValue:
     try:
-        return changed("Your plan goes on.", change="reactivate")
+        return changed(lambda _: "Your plan goes on.", change="reactivate")
     except REFUSALS as error:
         return refused("reactivate", error)
 
@@ -227,6 +245,13 @@ def portal() -> ResponseReturnValue:
         return leave(portal_url({"return_url": page_url()}))
     except REFUSALS as error:
         return refused("portal", error)
+
+
+@bp.get("/receipts")
+def receipts() -> ResponseReturnValue:
+    """What was paid, page by page."""
+    facts = receipt_facts(**asked(schemas.PaymentsPage) | {"limit": RECEIPTS})
+    return render_template("customer/all_receipts.html", stripe=payments().client is not None, **facts)
 
 
 @bp.get("/receipts/<payment_intent_id>")
@@ -298,6 +323,14 @@ def day_name(day: date) -> str:
     return names.get(day) or f"{day.day} {day:%B}" + (f" {day.year}" if day.year != today.year else "")
 
 
+@bp.app_template_filter()
+def next_first(time: datetime) -> datetime:
+    """When a month begins from a time on, in UTC: then monthly credits come."""
+    utc = time.astimezone(UTC)
+    begins = utc.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return utc if utc == begins else (begins + timedelta(days=31)).replace(day=1)
+
+
 @bp.app_template_global()
 def month_text(period: str | None) -> str:
     """A period of grants: 2025-01 is January 2025."""
@@ -323,6 +356,12 @@ def rough(amount: Decimal) -> str:
     if amount >= Decimal("0.01"):
         return f"{amount:,.2f}"
     return "less than 0.01" if amount > 0 else "0"
+
+
+@bp.app_template_filter()
+def brief(text: str) -> str:
+    """An amount without the places of a whole number: 1,005 for 1,005.00."""
+    return text.removesuffix(".00")
 
 
 @bp.app_template_filter()
@@ -391,14 +430,14 @@ def buying_facts() -> Row:
     """What can be bought, what was paid, and what is charged and told by itself."""
     user_id = g.user_id
     packages = call_all("list_packages")
-    purchases = call_all("list_purchases", user_id=user_id, limit=20)
-    newest = purchases[0] if purchases else None
-    waiting = newest if newest and newest["status"] == "open" and is_open(newest) else None
+    newest = next(iter(call_all("list_purchases", user_id=user_id, limit=1)), None)
+    # Who comes from paying has paid, though the word of it may not be here yet.
+    paid = request.args.get("paid")
+    waiting = newest if newest and newest["status"] == "open" and is_open(newest) and paid != "purchase" else None
     return {
         "packages": packages,
         "package_options": [(each["name"], f"{plain_amount(each['amount'])} credits") for each in packages],
-        "payments": call_all("list_payments", user_id=user_id),
-        "kinds": {purchase["purchase_id"]: purchase["kind"] for purchase in purchases},
+        "disputed": disputed_payment(user_id) if g.account["status"] == "frozen" else None,
         "newest": newest,
         "waiting": waiting,
         "refunds": [
@@ -408,10 +447,30 @@ def buying_facts() -> Row:
         ],
         "top_up": call("get_auto_top_up", user_id=user_id),
         "notifications": call("get_notifications", user_id=user_id),
-        "paid": request.args.get("paid"),
+        "paid": paid,
+        "left": request.args.get("left"),
+        # How often the page of who has just paid has looked by itself whether the word of it has come.
+        "looked": request.args.get("looked", 0, type=int),
         "key": key_for_form(),
         "typed": request.values,
-    }
+    } | receipt_facts(limit=LATEST_RECEIPTS)
+
+
+def receipt_facts(**query: Any) -> Row:
+    """A page of payments, and which of them were automatic top-ups."""
+    page = payments_page(g.user_id, **query)
+    bought = [payment["purchase_id"] for payment in page["payments"] if payment["purchase_id"]]
+    if not bought:
+        return page | {"automatic": set()}
+    # The ids of purchases are in the order of time: those of a page stand close to each other.
+    before = UUID(int=max(each.int for each in bought) + 1)
+    around = call_all("list_purchases", user_id=g.user_id, before=before, limit=MOST)
+    return page | {"automatic": {each["purchase_id"] for each in around if each["kind"] == "auto_top_up"}}
+
+
+def disputed_payment(user_id: UUID) -> Row | None:
+    """The latest payment that a bank is asked to give back."""
+    return next((each for each in call_all("list_payments", user_id=user_id) if each["disputed"]), None)
 
 
 def plan_facts() -> Row:
@@ -437,7 +496,39 @@ def show_plan(wanted: str | None, status: int = 200, **members: Any) -> Response
     chosen = next((tier for tier in facts["tiers"] if tier["name"] == wanted), None)
     if facts["subscription"]["status"] == "none":
         chosen = None
-    return render_template("customer/plan.html", chosen=chosen, key=key_for_form(), **facts, **members), status
+    moves = moves_from(facts)
+    page = render_template("customer/plan.html", chosen=chosen, moves=moves, key=key_for_form(), **facts, **members)
+    return page, status
+
+
+def moves_from(facts: Row) -> dict[str, Row]:
+    """What going to each plan is, and the credits that it brings at once; None of them where nobody can say yet.
+
+    What is overdue brings none until it is paid.
+    """
+    subscription, granted = facts["subscription"], granted_this_month(g.user_id)
+    present = facts["tier" if subscription["status"] == "none" else "paid_tier"]
+    waits = subscription["status"] in ("past_due", "unpaid", "paused")
+    return {
+        tier["name"]: {
+            "up": tier["rank"] > present["rank"],
+            "waits": waits,
+            "at_once": None if granted is None or waits else max(Decimal(0), tier["monthly_credits"] - granted),
+        }
+        for tier in facts["tiers"]
+        if tier["name"] != present["name"]
+    }
+
+
+def granted_this_month(user_id: UUID) -> Decimal | None:
+    """The monthly credits of this month that have come; None in the month in which a user was migrated with some."""
+    month = f"{datetime.now(UTC):%Y-%m}"
+    migration = call("get_migration", user_id=user_id)
+    if migration["status"] == "migrated" and f"{migration['migrated_at'].astimezone(UTC):%Y-%m}" == month:
+        return None
+    lots = call_all("list_grants", user_id=user_id, live_only=False)
+    of_month = (lot["amount"] for lot in lots if (lot["source"], lot["reference_id"]) == ("tier_grant", month))
+    return sum(of_month, Decimal(0))
 
 
 def alike(lots: list[Row]) -> list[Row]:
@@ -508,7 +599,7 @@ def low_balance() -> Decimal | None:
             return None
     given = filled(schemas.NotificationsChange)["low_balance"]
     if given is None:
-        raise Problem(400, "invalid_request", "Give a number of credits, like 5.")
+        raise Problem(400, "invalid_request", ASKS["notifications"])
     return given
 
 
@@ -535,7 +626,7 @@ def refused(form: str, error: Exception) -> ResponseReturnValue:
     code = problem.document["code"]
     if code == "not_migrated":
         raise error
-    reason = SAYS.get(code) or problem.document["detail"] or problem.document["title"]
+    reason = reason_of(form, code, problem.document["detail"] or problem.document["title"])
     if form in ("subscribe", "cancel", "reactivate"):
         return show_plan(request.form.get("tier"), problem.status, refusal=reason)
     # What may have happened all the same is sent again under its key.
@@ -543,12 +634,36 @@ def refused(form: str, error: Exception) -> ResponseReturnValue:
     return show(problem.status, refusal={"form": form, "reason": reason}, **key)
 
 
-def changed(done: str, **change: Any) -> ResponseReturnValue:
-    """Change the subscription, and say so; or that it is on its way, while Stripe cannot be reached."""
-    _, status = changed_subscription(**change)
-    told = ("The change of your plan is on its way.", "info") if status == 202 else (done, "success")
-    flash(*told)
+def reason_of(form: str, code: str, detail: str) -> str:
+    """Why a form was refused, in a customer's words."""
+    if code == "invalid_request":
+        return detail if detail == Amount.default_error_messages["invalid"] else ASKS.get(form, detail)
+    if code == "amount_out_of_range" and form == "top-up":
+        return TOO_LITTLE
+    if code == "payment_declined":
+        # Of a card, Stripe's words are for those whose card it is.
+        return f"{SAYS[code]} {detail}"
+    return SAYS.get(code, detail)
+
+
+def changed(told: Callable[[Row], str], **change: Any) -> ResponseReturnValue:
+    """Change the subscription, and tell how it stands; or that it is on its way, while Stripe cannot be reached."""
+    after, status = changed_subscription(**change)
+    if status == 202:
+        flash("The change of your plan is on its way.", "info")
+    else:
+        flash(told(after), "success")
     return redirect(url_for(".overview", _anchor="plan"), 303)
+
+
+def plan_told(subscription: Row) -> str:
+    """Which plan it is, or will be."""
+    names = {tier["name"]: tier["display_name"] for tier in call_all("list_tiers")}
+    present = names[subscription["tier"]]
+    if subscription["next_tier"] is None:
+        return f"Your plan is {present}."
+    until = on(subscription["current_period_end"]).striptags()
+    return f"You keep {present} until {until}, and are on {names[subscription['next_tier']]} from then on."
 
 
 def page_url(path: str = "", **query: str) -> str:

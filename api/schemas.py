@@ -357,6 +357,11 @@ class RefundsPage(Schema):
     limit = Count("Refunds in the page.", load_default=50, validate=Range(1, PAGE))
 
 
+class PaymentsPage(Schema):
+    before = Text("Payments before this payment_intent_id: next_before of the page before.")
+    limit = Count("Payments in the page.", load_default=PAGE, validate=Range(1, PAGE))
+
+
 class LegacyMonth(Schema):
     month = Month("A month like 2025-01, or a day of it; this one (UTC) unless told.")
 
@@ -1048,6 +1053,7 @@ class Payment(Columns):
 
 class PaymentList(Columns):
     payments = rows(Payment)
+    next_before = Text("Pass it as before to get the next page; null on the last one.", allow_none=True)
 
 
 class StripeEvent(Columns):

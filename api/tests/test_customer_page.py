@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
@@ -12,10 +14,10 @@ import pytest
 from werkzeug.test import TestResponse
 
 from api import customer
-from api.customer import days_text, parts, rough
+from api.customer import days_text, next_first, parts, rough
 from api.database import call_all
 from api.tests.conftest import APP_URL, balance_of, entries_of, make_app, token
-from api.tests.pages import COOKIE, Browser, text_of
+from api.tests.pages import COOKIE, SQL_WORDS, Browser, text_of
 from api.tests.test_legacy import migrate, waiting
 from api.tests.test_payments import TOP, D, bought, buy, subscribe
 
@@ -79,7 +81,14 @@ def test_a_first_visit_opens_the_free_account(browser, db):
 
 def test_nobody_sees_it_without_signing_in(app, client):
     browser = Browser(app)
-    for path in ("/billing", "/billing/history", "/billing/history.csv", "/billing/plan", "/billing/receipts/pi_1"):
+    for path in (
+        "/billing",
+        "/billing/history",
+        "/billing/history.csv",
+        "/billing/plan",
+        "/billing/receipts",
+        "/billing/receipts/pi_1",
+    ):
         answer = browser.get(path)
         assert answer.status_code == 303
         assert answer.headers["Location"] == f"/billing/sign-in?next={path}"
@@ -97,7 +106,7 @@ def test_a_user_of_the_old_billing(browser, db):
     told = page(signed_in)
     assert "Your account moves here soon" in told
     assert "Left of this month $15.00" in told.replace("month$", "month $")
-    for path in ("history", "plan", "cancel", "history/1", "receipts/pi_1"):
+    for path in ("history", "plan", "cancel", "history/1", "receipts", "receipts/pi_1"):
         assert page(signed_in, f"/billing/{path}") == told, path
     assert said(signed_in.post("/billing/buy", {"package": "25"})) == told
     migrate(db, user)
@@ -184,6 +193,18 @@ def test_lots_that_differ_in_nothing_are_shown_as_one(browser, db, super_admin, 
     assert re.search(r"Monthly credits expire on [^.]* 24\.00 ?of 25\.00", told)
 
 
+def test_lots_from_the_sixth_on_are_neutral_in_the_bar_and_in_the_list(browser, db, user):
+    for number in range(7):
+        db.execute(
+            "select billing.grant_credits(%s, 1, 'promotion', 'For you', now() + %s * interval '1 hour')",
+            [user, number + 1],
+        )
+    text = browser(user).get("/billing").text
+    shown = [re.findall(rf'<svg class="{part}.*?</svg>', text) for part in ("credits-bar", "credits-mark")]
+    classes = [re.findall(r"series-\d", "".join(each)) for each in shown]
+    assert classes == 2 * [[f"series-{number}" for number in (1, 2, 3, 4, 5, 6, 6, 6)]]
+
+
 def test_what_the_application_wrote_is_shown_and_not_run(browser, db, user):
     nasty = "<script>alert(1)</script>"
     metadata = '{"model": {"a": 1}, "prompt_tokens": "many", "completion_tokens": null, "refused": "x", "asked": {}}'
@@ -214,12 +235,16 @@ def test_buying_goes_on_to_the_payment_page(browser, client, db, stripe, buyer):
     session = stripe.objects("checkout.session")[0]
     assert (session["success_url"], session["cancel_url"]) == (
         f"{APP_URL}/billing?paid=purchase",
-        f"{APP_URL}/billing",
+        f"{APP_URL}/billing?left=purchase",
     )
     assert (
         stripe.objects("payment_intent")[0]["setup_future_usage"] == "off_session" if session["payment_intent"] else 1
     )
-    assert "We wait for the word of our payment provider" in page(signed_in, "/billing?paid=purchase")
+    told = page(signed_in, "/billing?left=purchase")
+    assert "You have not paid. Nothing was charged. You can go on with buying 50.00 credits, or leave it." in told
+    told = page(signed_in, "/billing?paid=purchase")
+    assert "We wait for the word of our payment provider" in told
+    assert "You have not finished paying" not in told, "who has paid is not asked to pay"
     stripe.checkout(session["id"])
     stripe.flush()
     assert stripe.objects("payment_intent")[0]["setup_future_usage"] == "off_session"
@@ -264,7 +289,7 @@ def test_what_has_arrived_is_in_the_numbers(browser, client, stripe, buyer, monk
         ({"amount": "ten"}, 400, "Not an amount: give a number, like 12.5."),
         ({"amount": "1"}, 422, "min_purchase|at least|between|5"),
         ({"package": "11"}, 404, "This package is not sold any more"),
-        ({}, 400, "amount"),
+        ({}, 400, "Choose a package, or give an amount"),
     ],
 )
 def test_what_cannot_be_bought_is_said_at_the_form(browser, stripe, buyer, fields, status, reason):
@@ -353,11 +378,16 @@ def test_an_odd_key_is_a_key(browser, stripe, buyer):
 
 def test_a_plan_from_the_first_choice_to_its_end(browser, client, db, stripe, user):
     signed_in = browser(user)
-    assert "Choose Plus" in page(signed_in, "/billing/plan")
+    told = page(signed_in, "/billing/plan")
+    assert "$20 a month 25 credits each month 20 more credits at once Upgrade to Plus" in told
+    assert "Downgrade" not in told
     answer = signed_in.post("/billing/subscribe", {"tier": "tier_2_20", "interval": "month", "key": "k"})
     assert onward(answer).startswith(f"{stripe.url}/c/pay/")
     (session,) = stripe.objects("checkout.session")
     assert session["success_url"] == f"{APP_URL}/billing?paid=plan"
+    assert session["cancel_url"] == f"{APP_URL}/billing/plan?left=plan"
+    told = page(signed_in, "/billing/plan?left=plan")
+    assert "You have not paid, and nothing was charged: you stay on Free." in told
     stripe.checkout(session["id"])
     stripe.flush()
     told = page(signed_in, "/billing?paid=plan")
@@ -365,24 +395,37 @@ def test_a_plan_from_the_first_choice_to_its_end(browser, client, db, stripe, us
     assert "25.00 credits each month, for $20.00 a month (list price). It goes on by itself on" in told
 
     choice = page(signed_in, "/billing/plan?tier=tier_6_50")
-    assert "From Plus to Pro It begins at once." in choice
-    assert "Your credits of this month become 55.00" in choice
+    assert "Upgrade from Plus to Pro It begins at once." in choice
+    assert "30.00 more credits come at once: 55.00 a month, less what you got in this one." in choice
+    assert "Upgrade to Pro and pay the difference" in choice
     assert signed_in.post("/billing/subscribe", {"tier": "tier_6_50"}).headers["Location"] == "/billing#plan"
     stripe.flush()
     assert balance_of(db, user) == 55
 
-    assert "Nothing changes until" in page(signed_in, "/billing/plan?tier=tier_2_20")
-    signed_in.post("/billing/subscribe", {"tier": "tier_2_20"})
+    choice = page(signed_in, "/billing/plan?tier=tier_2_20")
+    end = db.execute("select current_period_end as at from billing.get_subscription(%s)", [user]).fetchone().at
+    until, first = (text_of(customer.on(each)) for each in (end, customer.next_first(end)))
+    assert f"Downgrade from Pro to Plus You keep Pro until {until}, because that period is paid." in choice
+    assert f"with 25.00 credits each month, first on {first}." in choice
+    assert f"Downgrade to Plus on {until} Stay on Pro" in choice
+    assert f"25 credits each month From {until} on Downgrade to Plus" in choice
+    assert signed_in.post("/billing/subscribe", {"tier": "tier_2_20"}).headers["Location"] == "/billing#plan"
     stripe.flush()
     told = page(signed_in)
+    assert f"You keep Pro until {until}, and are on Plus from then on." in told
     assert "on it is Plus. Until then nothing changes." in told
     assert "Stay on Pro" in told
-    assert "Take that back first" in page(signed_in, "/billing/plan?tier=tier_12_100")
+    told = page(signed_in, "/billing/plan?tier=tier_12_100")
+    assert "Take that back first" in told
+    assert "55 credits each month Stay on Pro" in told
+    assert f"Plus Next $20 a month 25 credits each month From {until} on Pro" in told
     signed_in.post("/billing/subscribe", {"tier": "tier_6_50"})
     stripe.flush()
-    assert "Stay on Pro" not in page(signed_in)
+    told = page(signed_in)
+    assert "Your plan is Pro." in told
+    assert "Stay on Pro" not in told
 
-    assert "End Pro?" in page(signed_in, "/billing/cancel")
+    assert f"End Pro, and go down to Free? You keep Pro until {until}" in page(signed_in, "/billing/cancel")
     signed_in.post("/billing/cancel")
     stripe.flush()
     told = page(signed_in)
@@ -410,7 +453,7 @@ def test_a_card_that_is_declined_for_a_larger_plan(browser, client, stripe, user
     stripe.card(subscribe(client, stripe, user)["default_payment_method"], "insufficient_funds")
     answer = browser(user).post("/billing/subscribe", {"tier": "tier_6_50"})
     assert answer.status_code == 402
-    assert "Your bank has declined the card, so nothing has changed." in said(answer)
+    assert "Your bank has declined the card, so nothing has changed. Your card has insufficient funds." in said(answer)
 
 
 def test_a_plan_that_support_has_changed(browser, client, db, stripe, super_admin, user):
@@ -419,8 +462,27 @@ def test_a_plan_that_support_has_changed(browser, client, db, stripe, super_admi
     signed_in = browser(user)
     told = page(signed_in)
     assert "Business 105.00 credits each month. Support has put you on it; what you pay for is Plus." in told
-    assert "End Plus?" in page(signed_in, "/billing/cancel")
-    assert "From Plus to Pro It begins at once." in page(signed_in, "/billing/plan?tier=tier_6_50")
+    assert "End Plus, and go down to Free?" in page(signed_in, "/billing/cancel")
+    choice = page(signed_in, "/billing/plan?tier=tier_6_50")
+    assert "Upgrade from Plus to Pro It begins at once." in choice
+    assert "No more credits come in this month: you got as many already." in choice
+    assert "55 credits each month Upgrade to Pro" in choice
+    assert "It takes the place of Business, on which support has put you." in choice
+
+
+def test_a_plan_that_was_given_gives_way_at_once(browser, db, super_admin, user):
+    db.execute("select billing.change_tier(%s, %s, 'tier_6_50', 'A gift')", [super_admin, user])
+    told = page(browser(user), "/billing/plan")
+    assert "At once, in the place of Pro, which was given to you Downgrade to Plus" in told
+    assert "105 credits each month 50 more credits at once Upgrade to Business" in told
+
+
+def test_what_comes_at_once_in_the_month_of_a_migration_is_not_guessed(browser, db):
+    user = waiting(db)
+    migrate(db, user)
+    told = page(browser(user), "/billing/plan")
+    assert "Upgrade to Pro" in told
+    assert "at once" not in told
 
 
 def test_an_overdue_plan(browser, client, db, stripe, user):
@@ -430,6 +492,9 @@ def test_an_overdue_plan(browser, client, db, stripe, user):
     assert "The last payment of your plan did not go through." in told
     assert "Look at my card" in told
     assert "They wait until your plan is paid." in told
+    choice = page(browser(user), "/billing/plan?tier=tier_6_50")
+    assert "Its credits come when your plan is paid." in choice
+    assert "at once" not in choice.replace("It begins at once.", "")
 
 
 def test_the_portal(browser, stripe, user):
@@ -456,6 +521,34 @@ def test_the_receipt_of_a_plan_is_its_invoice(browser, client, db, stripe, user)
     (payment,) = db.execute("select * from billing.list_payments(%s)", [user]).fetchall()
     receipt = browser(user).get(f"/billing/receipts/{payment.payment_intent_id}")
     assert receipt.headers["Location"].startswith(f"{stripe.url}/invoices/in_")
+
+
+def test_more_receipts_than_fit(browser, client, db, stripe, buyer, admin, monkeypatch):
+    newest = [bought(client, stripe, buyer, amount=str(amount)) for amount in (10, 11, 12)][::-1]
+    db.execute("update billing.credit_purchases set kind = 'auto_top_up', crossing_no = 1 where amount = 12")
+    db.execute("update billing.billing_payments set created_at = created_at + amount_cents * interval '1 second'")
+    monkeypatch.setattr(customer, "LATEST_RECEIPTS", 2)
+    monkeypatch.setattr(customer, "RECEIPTS", 2)
+    signed_in = browser(buyer)
+    told = page(signed_in)
+    assert "12.00 credits" in told
+    assert "10.00 credits" not in told
+    assert "All receipts" in told
+    told = page(signed_in, "/billing/receipts")
+    assert re.search(r"12\.00 credits [^,]*, automatic [^,]*11\.00 credits [^,]*$", told)
+    (onto,) = re.findall(r'href="(/billing/receipts\?before=[^"]+)"', signed_in.get("/billing/receipts").text)
+    told = page(signed_in, onto)
+    assert "10.00 credits" in told
+    assert "Next page" not in told
+    assert "12.00 credits" not in told
+    assert "There are no older ones." in page(signed_in, "/billing/receipts?before=pi_unknown")
+
+    path = f"/api/admin/billing/user/{buyer}/payments"
+    first = client.get(f"{path}?limit=2", by=admin)
+    rest = client.get(f"{path}?limit=2&before={first['next_before']}", by=admin)
+    told = [each["payment_intent_id"] for each in (*first["payments"], *rest["payments"])]
+    assert (told, rest["next_before"]) == (newest, None)
+    assert client.get(f"{path}?limit=201", by=admin).status == 400
 
 
 def test_a_receipt_that_cannot_be_fetched(browser, client, logged, stripe, buyer):
@@ -503,7 +596,7 @@ def test_automatic_top_up(browser, client, buyer):
     on = {"enabled": "true", "threshold": "20", "package": "50", "monthly_cap": "40"}
     answer = signed_in.post("/billing/top-up", on)
     assert answer.status_code == 422
-    assert re.search("Automatic top-up .*cap", said(answer))
+    assert "Automatic top-up One package costs more than you allow in a month" in said(answer)
     assert 'value="40"' in answer.text
     assert signed_in.post("/billing/top-up", on | {"monthly_cap": "100"}).headers["Location"] == "/billing#top-up"
     told = page(signed_in)
@@ -513,15 +606,95 @@ def test_automatic_top_up(browser, client, buyer):
     assert client.get("/api/billing/v2/auto-top-up", by=buyer)["enabled"] is False
 
 
-def test_a_top_up_that_turned_itself_off(browser, client, db, buyer):
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("card_declined", "Your bank has declined the card."),
+        ("insufficient_funds", "There was not enough money on your card's account."),
+        ("no_payment_method", "There is no card of yours to charge"),
+    ],
+)
+def test_a_top_up_that_turned_itself_off(browser, db, buyer, code, reason):
     db.execute("select billing.set_auto_top_up(%s, true, 20, '25', 100)", [buyer])
-    db.execute(
-        "update billing.billing_auto_top_ups set enabled = false, disabled_reason = 'card_declined' where user_id = %s",
-        [buyer],
-    )
-    assert "Automatic top-up has turned itself off. The card could not be charged (card declined)." in page(
-        browser(buyer)
-    )
+    turned_off = "update billing.billing_auto_top_ups set enabled = false, disabled_reason = %s where user_id = %s"
+    db.execute(turned_off, [code, buyer])
+    signed_in = browser(buyer)
+    told = page(signed_in)
+    assert f"Automatic top-up has turned itself off. {reason}" in told
+    assert f"Off It has turned itself off. {reason}" in told
+    db.execute("update billing.billing_auto_top_ups set updated_at = now() - interval '20 days'")
+    told = page(signed_in)
+    assert "Automatic top-up has turned itself off." not in told, "whoever does without is not told of it for ever"
+    assert f"Off It has turned itself off. {reason}" in told
+
+
+def test_a_top_up_that_waits(browser, db, buyer):
+    db.execute("select billing.set_auto_top_up(%s, true, 20, '25', 100)", [buyer])
+    signed_in = browser(buyer)
+    assert "is tried again" not in page(signed_in)
+    db.execute("update billing.billing_auto_top_ups set retry_after = now() + interval '1 hour'")
+    assert "The card that was declined is tried again from" in page(signed_in)
+    db.execute("update billing.billing_auto_top_ups set monthly_cap = 20")
+    told = page(signed_in)
+    assert "That is as much as you allow in a month: nothing is bought by itself before 1 " in told
+
+
+# What is wrong with a form, in the words of who filled it in.
+
+
+TOP_UP = {"enabled": "true", "threshold": "20", "package": "50", "monthly_cap": "100"}
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "reason"),
+    [
+        ("buy", {"amount": ""}, "Choose a package, or give an amount"),
+        ("buy", {"amount": "NaN"}, "Not an amount"),
+        ("buy", {"amount": "0"}, "The amount must be more than nothing"),
+        ("buy", {"amount": "1e99"}, "That is more than an amount can be"),
+        ("buy", {"amount": "5.0000000001"}, "at most nine decimal places"),
+        ("buy", {"amount": "1"}, "must be 5 to 10000"),
+        ("buy", {"package": "\0"}, "Choose a package, or give an amount"),
+        ("buy", {"package": "25", "save_card": "maybe"}, "Choose a package, or give an amount"),
+        ("subscribe", {"tier": "", "key": "a"}, "Choose a plan"),
+        ("subscribe", {"tier": "\0", "key": "b"}, "Choose a plan"),
+        ("subscribe", {"tier": "tier_2_20", "interval": "week", "key": "c"}, "Choose a plan, and whether it is paid"),
+        ("cancel", {}, "You have no plan to change"),
+        ("reactivate", {}, "You have no plan to change"),
+        ("notifications", {"tell": "below"}, "Give a number of credits"),
+        ("notifications", {"tell": "below", "low_balance": "1e30"}, "That is more than an amount can be"),
+        ("top-up", {}, "Give all three"),
+        ("top-up", TOP_UP | {"enabled": "x"}, "Give all three"),
+        ("top-up", TOP_UP | {"threshold": ""}, "Give all three"),
+        ("top-up", TOP_UP | {"threshold": "x"}, "Not an amount"),
+        ("top-up", TOP_UP | {"threshold": "-1"}, "must be more than nothing"),
+        ("top-up", TOP_UP | {"package": "gone"}, "not sold any more"),
+        ("top-up", TOP_UP | {"package": ""}, "Give all three"),
+        ("top-up", TOP_UP | {"monthly_cap": "1"}, "One package costs more than you allow"),
+    ],
+)
+def test_hints_are_for_customers(browser, stripe, buyer, user, form, fields, reason):
+    for who in (buyer, user):
+        answer = browser(who).post(f"/billing/{form}", fields)
+        assert answer.status_code in (400, 403, 404, 422)
+        (told,) = re.findall(r'<div class="alert alert-danger" role="alert">.*?</div>', answer.text, re.DOTALL)
+        told = text_of(told)
+        assert reason in told or (who == user and "Your plan does not sell single credits" in told)
+        assert not SQL_WORDS.search(told)
+        assert not re.search("_|U\\+|boolean|field|Stripe|interval '", told)
+
+
+def test_there_are_words_for_whatever_the_database_can_raise():
+    called = {
+        *("record_purchase", "request_checkout", "request_subscription_change", "request_customer"),
+        *("set_auto_top_up", "set_low_balance", "request_sync"),
+    }
+    lines = [line.split(" | ") for line in Path("db/errors.md").read_text().splitlines() if " | UC" in line]
+    raised = {cells[0].strip("| `") for cells in lines if called & set(cells[-1].rstrip(" |").split(", "))}
+    assert len(raised) > 15
+    # Each form has words for the first two; a visit opens the account, and who is not migrated has a page of their own.
+    elsewhere = {"invalid_request", "amount_out_of_range", "account_not_found", "not_migrated"}
+    assert raised - customer.SAYS.keys() == elsewhere
 
 
 # What happened.
@@ -542,6 +715,25 @@ def test_history_page_by_page_and_by_kind(browser, db, user):
         assert signed_in.get(f"/billing/history?{query}").status_code == 400, query
     lines = signed_in.get("/billing/history.csv?type=usage").text.splitlines()
     assert (len(lines), lines[0].split(",")[:4]) == (61, ["user_id", "entry_no", "type", "amount"])
+
+
+def test_the_totals_add_up(browser, client, db, stripe, super_admin, buyer):
+    intent = bought(client, stripe, buyer)
+    db.execute("select billing.adjust_credits(%s, %s, -3, 'Granted twice')", [super_admin, buyer])
+    spend(db, buyer, "990.000000001")
+    db.execute("select billing.hold_credits(%s, 2)", [buyer])
+    body = {"user_id": str(buyer), "amount": 5, "reason": "asked", "stripe_refund": True, "payment_intent_id": intent}
+    client.post("/api/admin/billing/refund", body, by=super_admin)
+    signed_in = browser(buyer)
+    told = page(signed_in, "/billing/history")
+    shown = re.search(r"You got([\d,.]+) You used.([\d.]+) Taken back.([\d.]+) Left([\d.]{12})2\.00 of them", told)
+    got, *gone, left = (D(each.replace(",", "")) for each in shown.groups())
+    assert (got, gone) == (1030, [D("990.000000001"), 8])
+    assert left == got - sum(gone) == balance_of(db, buyer)
+    assert "Taken back with a payment" in told
+    assert "pi_" not in told, "a payment has no name that means anything to who made it"
+    assert "You got" not in page(signed_in, "/billing/history?type=usage")
+    assert f"In all {left}. 2.00 of them are reserved" in page(signed_in)
 
 
 def test_an_entry_tells_which_credits_paid(browser, db, user, super_admin):
@@ -573,6 +765,19 @@ def test_an_entry_tells_which_credits_paid(browser, db, user, super_admin):
 )
 def test_days_are_told_as_the_estimate_that_they_are(days, text):
     assert days_text(D(days)) == text
+
+
+@pytest.mark.parametrize(
+    ("time", "first"),
+    [
+        ("2025-01-31T23:59:59Z", "2025-02-01T00:00:00Z"),
+        ("2025-12-23T10:00:00Z", "2026-01-01T00:00:00Z"),
+        ("2025-02-01T00:00:00Z", "2025-02-01T00:00:00Z"),
+        ("2025-02-01T00:00:00+01:00", "2025-02-01T00:00:00Z"),
+    ],
+)
+def test_monthly_credits_come_on_the_first(time, first):
+    assert next_first(datetime.fromisoformat(time)) == datetime.fromisoformat(first)
 
 
 @pytest.mark.parametrize(("amount", "text"), [("1234.567", "1,234.57"), ("0.004", "less than 0.01"), ("0", "0")])
