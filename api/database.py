@@ -73,9 +73,12 @@ def run(
         try:
             return connection.execute(query, values, prepare=prepare, binary=True).fetchall()
         except psycopg.errors.FeatureNotSupported:
+            if prepare is False or connection.prepare_threshold is None:
+                raise
             # A migration has changed the result's type since the call was prepared. The call itself has not begun.
-            connection.execute("deallocate all")
-            return connection.execute(query, values, prepare=prepare, binary=True).fetchall()
+            rows = connection.execute(query, values, prepare=False, binary=True).fetchall()
+            connection.close()  # The pool opens another in its place, which has prepared nothing yet.
+            return rows
     finally:
         seconds = time.perf_counter() - started
         if seconds >= current_app.extensions["slow_statement"]:

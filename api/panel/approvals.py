@@ -137,7 +137,7 @@ def approve(approval_id: UUID) -> ResponseReturnValue:
         return not_storable(approval_id, reason)
     if found["status"] == "open" and reason:
         shown, _ = preview_of(found)
-        stale = shown is not None and seen_of(found["user_id"], shown) != request.form.get("seen")
+        stale = shown is None or seen_of(found["user_id"], shown) != request.form.get("seen")
         # Asked last: an earlier click may have approved it meanwhile.
         if stale and call("get_approval", approval_id=approval_id)["status"] == "open":
             return approval_page(approval_id, reason=reason, changed=True), 409

@@ -160,21 +160,26 @@ def preview(values: Row, text: str, problem: Problem | None = None) -> ResponseR
         text=text,
         problem=problem and problem.document,
         rows=len(file),
-        invalid=invalid,
+        invalid=first(PREVIEWED, invalid),
         kinds=kinds,
-        granted=[row for row in plan if row["verdict"] == "grant"],
-        refused=[row for row in plan if row["verdict"] == "refused"],
-        otherwise=[row for row in plan if row["problem"] == "granted_otherwise"],
-        elsewhere=[row for row in plan if row["warning"]],
+        granted=first(10, (row for row in plan if row["verdict"] == "grant")),
+        refused=first(PREVIEWED, (row for row in plan if row["verdict"] == "refused")),
+        otherwise=first(PREVIEWED, (row for row in plan if row["problem"] == "granted_otherwise")),
+        elsewhere=first(PREVIEWED, (row for row in plan if row["warning"])),
         total=plan[-1]["running_total"] if plan else 0,
         left_after=plan[-1]["left_today"] if plan else None,
         admin=call("get_admin", user_id=g.user_id),
         before=before,
         others=others_than(plan, before),
         why=why,
-        shown=PREVIEWED,
     )
     return (page, 422) if invalid or problem else page
+
+
+def first(shown: int, found: Iterable[Row]) -> Row:
+    """What a page shows of many rows, and how many there are."""
+    rows = list(found)
+    return {"rows": rows[:shown], "number": len(rows)}
 
 
 def others_than(plan: Iterable[Row], bulk: Row | None) -> int:

@@ -252,10 +252,11 @@ OLD_USER = UUID("00000000-0000-4000-8000-00000000f00e")
     ],
 )
 def test_advice_is_in_the_words_of_the_panel(boss, super_admin, db, user, slug, fields, before, link):
-    user = fields.pop("user", user)
+    sent = {"reason": "test", "step": "preview"} | fields
+    user = sent.pop("user", user)
     for statement in before:
         db.execute(statement, {"user": user, "boss": super_admin})
-    answer = boss.post(path(user, slug), {"reason": "test"} | fields | {"step": "preview"})
+    answer = boss.post(path(user, slug), sent)
     shown = answer.text[answer.text.index("<main") :]
     assert answer.status_code in (400, 402, 403, 404, 409, 422)
     assert not SQL_WORDS.search(text_of(shown)), text_of(shown)
