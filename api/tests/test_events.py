@@ -324,14 +324,12 @@ def test_a_user_whose_delivery_hangs_keeps_nobody_else_waiting(world: World, hoo
     def reply(delivery: Delivery) -> Reply:
         if delivery.user == str(slow):
             assert all_others.wait(PATIENCE)
-        elif sum(len(hook.numbers(user)) for user in others) >= 29:
+        elif len({each.id for each in hook.tried if each.user != str(slow)}) == 30:
             all_others.set()
         return Reply()
 
     hook.reply = reply
-    started = time.monotonic()
-    assert world.deliver()
-    assert time.monotonic() - started < 10, "a slow delivery, and nobody waited for it to time out"
+    assert world.deliver(), "a slow delivery, and nobody waited for it to time out"
     assert hook.numbers(slow) == [1, 2]
     assert all(hook.numbers(user) == [1, 2, 3] for user in others)
 

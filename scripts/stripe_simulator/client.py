@@ -114,7 +114,7 @@ class Control:
         """Deliver held events in the order of their ids or types, or last first: the ids."""
         return self.call("release", order=order)["released"]
 
-    def flush(self, seconds: float = 10) -> JSON:
+    def flush(self, seconds: float = 30) -> JSON:
         """Wait until every event that is not held is delivered: done, pending, held."""
         return self.call("flush", seconds=seconds)
 
