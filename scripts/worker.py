@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import psycopg
@@ -48,6 +48,8 @@ PATIENCE, PATIENCE_WITH_JOBS = 5.0, 1.0
 PROBE = 60.0
 # The pause before it is made again, in seconds.
 RECONNECT = 1.0
+# How long a signal may have to wait until it is noticed, in seconds.
+SIGNAL_PAUSE = 0.5
 NO_URL = "EVENT_WEBHOOK_URL is not set, and the job deliver_events is on: events wait for it."
 OFF = "Events are kept and not delivered, the job is off: select billing.set_job('deliver_events', true)"
 POOLED = (
@@ -236,7 +238,7 @@ class Service:
             threading.Thread(target=self.listen, daemon=True).start()
         for thread in threads:
             thread.start()
-        error = self.ended.get()
+        error = self.end()
         self.stopping.set()
         if self.deliveries is not None:
             self.deliveries.wake.set()
@@ -245,6 +247,13 @@ class Service:
         self.leave()
         if error is not None:
             raise error
+
+    def end(self) -> BaseException | None:
+        """Wait for the end, and return why it came."""
+        while True:
+            # The system may hand a signal to any thread, and Python acts on it when the main one next wakes up.
+            with suppress(Empty):
+                return self.ended.get(timeout=SIGNAL_PAUSE)
 
     def leave(self) -> None:
         """Wait a while for what is at hand."""

@@ -549,11 +549,9 @@ def test_it_is_woken_by_events_whatever_becomes_of_the_connection(world: World, 
         world.conn.execute(f"select pg_terminate_backend(pid) {listening}")
         world.happen(user)
         wait_for(lambda: hook.numbers(user) == [1, 2, 3, 4])
-        stopped = time.monotonic()
     finally:
         running.terminate()
     assert running.wait(PATIENCE) == 0
-    assert time.monotonic() - stopped < 5
 
 
 def test_a_long_job_keeps_no_event_waiting_and_outlives_the_worker(world: World, hook: Hook) -> None:

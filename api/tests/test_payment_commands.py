@@ -285,6 +285,27 @@ def test_while_the_database_is_away_it_waits(shop: Shop) -> None:
     assert worker.returncode == 0
 
 
+def test_a_signal_ends_it_whichever_thread_it_comes_to(shop: Shop) -> None:
+    """The main thread sleeps meanwhile, and only that one acts on signals."""
+    program = """
+import signal, sys, threading, time
+from scripts import worker
+
+class Noticing(worker.Service):
+    def tell(self, *said):
+        super().tell(*said)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+worker.Service = Noticing
+sys.argv = ["worker"]
+sys.exit(worker.main())
+"""
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    _, environment = shop.command("worker", DATABASE_URL=nowhere, DATABASE_TIMEOUT="0.2")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, timeout=60)
+    assert done.returncode == 0
+
+
 def test_it_goes_on_when_the_database_comes_back(shop: Shop, database: Database) -> None:
     before = shop.balance
     shop.buy("25")
