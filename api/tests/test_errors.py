@@ -36,7 +36,7 @@ def says_nothing_of_the_inside(text: str) -> bool:
 @pytest.fixture
 def own(database) -> Iterator[Client]:
     """An app on a database of this test alone, to be broken."""
-    app = make_app(database.url, DATABASE_TIMEOUT="1", STATEMENT_TIMEOUT="1")
+    app = make_app(database.url, DATABASE_TIMEOUT="10", STATEMENT_TIMEOUT="1")
     yield Client(app)
     app.extensions["database"].close()
 
@@ -256,7 +256,7 @@ def test_the_pool_recovers_when_the_server_does(pytestconfig, server, user_in):
         with own_server.connect("billing") as conn:
             migrate(conn)
             user = user_in(conn)
-        app = make_app(own_server.conninfo("billing"), DATABASE_TIMEOUT="0.5")
+        app = make_app(own_server.conninfo("billing"), DATABASE_TIMEOUT="2")
         client = Client(app)
         deduct = {"user_id": user, "amount": 1}
         assert client.post(DEDUCT, deduct, by="service").status == 200

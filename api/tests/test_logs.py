@@ -60,7 +60,7 @@ def test_no_secret_is_in_the_log_of_a_real_process(database, conn, tmp_path):
         "STRIPE_SECRET_KEY": STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": ", ".join(WEBHOOK_SECRETS),
         "STRIPE_API_BASE": "http://127.0.0.1:9",
-        "DATABASE_TIMEOUT": "0.5",
+        "DATABASE_TIMEOUT": "2",
         "LOG_LEVEL": "debug",
     }
     with gunicorn(environ, tmp_path / "log") as running:

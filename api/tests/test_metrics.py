@@ -67,7 +67,7 @@ def test_every_metric_says_what_it_is(own, user):
     assert all(name.startswith("billing_") for name in found.families)
 
 
-def test_every_metric_of_the_database_is_told_and_explained(own, db):
+def test_every_metric_of_the_database_is_told_and_explained(own, db, user):
     told = {row.name for row in db.execute("select distinct name from billing.list_metrics()")}
     assert told <= HELP.keys()
     found = scrape(own)
@@ -187,7 +187,7 @@ def test_webhooks_are_counted_by_type_and_outcome(own, simulator):
 
 
 def test_the_pool_is_told_of(shared_database, user):
-    app = make_app(shared_database.url, DATABASE_POOL_SIZE="1", DATABASE_TIMEOUT="0.2")
+    app = make_app(shared_database.url, DATABASE_POOL_SIZE="1", DATABASE_TIMEOUT="2")
     client = Client(app)
     assert client.get(f"{V2}/balance", by=user).status == 200
     with app.extensions["database"].connection():
@@ -217,7 +217,7 @@ def test_without_the_database_the_rest_is_told():
 
 def test_a_database_that_takes_too_long_is_not_waited_for(database, conn):
     """The limit is the scrape's: the connection has its own again, whatever became of it."""
-    app = make_app(database.url, DATABASE_TIMEOUT="0.5", DATABASE_POOL_SIZE="1")
+    app = make_app(database.url, DATABASE_TIMEOUT="2", DATABASE_POOL_SIZE="1")
 
     def limit() -> str:
         with app.extensions["database"].connection() as connection:

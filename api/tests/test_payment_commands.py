@@ -331,8 +331,8 @@ def test_sigterm_ends_it_after_the_piece_at_hand(shop: Shop) -> None:
     for intent in [shop.bought(), shop.bought()]:
         shop.request_refund(intent, Decimal("5"))
     shop.later()
-    shop.sim.fault("slow", method="POST", path="/v1/refunds", seconds=1.5)
-    worker = shop.start("worker")
+    shop.sim.fault("slow", method="POST", path="/v1/refunds", seconds=4)
+    worker = shop.start("worker", STRIPE_TIMEOUT="60")
     wait_for(lambda: shop.sim.requests("POST", "/v1/refunds"))
     worker.send_signal(signal.SIGTERM)
     _, told = worker.communicate(timeout=60)

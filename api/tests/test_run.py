@@ -77,7 +77,7 @@ class Run:
             try:
                 parent = int(re.search(r"^PPid:\s+(\d+)", (directory / "status").read_text(), re.M)[1])
                 words = (directory / "cmdline").read_text().split("\0")
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended
             if parent == self.process.pid:
                 found[words[words.index("-m") + 1]] = int(directory.name)

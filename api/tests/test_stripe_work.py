@@ -202,7 +202,7 @@ def test_an_effect_is_found_behind_a_hundred_others(desk):
 def test_a_claim_that_ran_out_while_the_call_was_made(desk):
     """The second process has the same key, which Stripe finds in use; the first one finishes."""
     refund = desk.refund(desk.paid())
-    desk.sim.fault("slow", method="POST", path=REFUNDS, seconds=1)
+    desk.sim.fault("slow", method="POST", path=REFUNDS, seconds=4)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(desk.perform, refund.call_id)
         until(lambda: desk.keys(REFUNDS))
@@ -293,8 +293,7 @@ def test_stripe_that_does_not_answer_in_time(desk, database):
     desk.sim.fault("slow", method="POST", path=SESSIONS, seconds=3)
     with app_at(database.url, desk.sim, STRIPE_TIMEOUT="0.2") as hasty, hasty.app_context():
         assert perform(purchase.call_id)["status"] == "pending"
-    until(lambda: desk.sim.created("checkout.session") == 1)
-    assert desk.perform(purchase.call_id)["status"] == "done"
+    until(lambda: desk.perform(purchase.call_id)["status"] == "done")
     assert desk.sim.created("checkout.session") == 1
 
 
@@ -364,7 +363,7 @@ def test_a_checkout_that_was_given_up_while_it_was_made(desk):
     """Its session expires, so that nobody can pay for both."""
     old = desk.checkout("tier_2_20")
     desk.customer()
-    desk.sim.fault("slow", method="POST", path=SESSIONS, seconds=1)
+    desk.sim.fault("slow", method="POST", path=SESSIONS, seconds=4)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(desk.perform, old.call_id)
         until(lambda: desk.keys(SESSIONS))

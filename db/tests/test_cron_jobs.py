@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from db.tests.sessions import wait_until_gone
 from scripts import cron_jobs
 from scripts.cron_jobs import LEEWAY, due_since, last_time, moment_left, next_time
 from scripts.pytest_billing import Clock, Database
@@ -197,9 +198,11 @@ def test_a_job_that_another_session_runs_is_left_to_it(
     conn: psycopg.Connection, database: Database, command: Command
 ) -> None:
     with database.connect() as other:
+        pid = other.info.backend_pid
         other.execute("select billing.begin_job('clean_up')")
         told = "Job clean_up: nothing to do here, or another session is at it\n"
         assert command("--job", "clean_up") == (0, told, "")
+    wait_until_gone(conn, pid)
     assert runs(conn) == {"clean_up": ["running"]}
     command("--job", "clean_up")
     assert runs(conn) == {"clean_up": ["interrupted", "succeeded"]}

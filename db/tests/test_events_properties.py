@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from db.tests.sessions import (
@@ -158,6 +158,9 @@ def test_each_crossing_is_told_once(session: psycopg.Connection) -> None:
         terms=st.tuples(st.sampled_from([None, "1 month"]), st.sampled_from([None, Decimal(0), Decimal(2)])),
         steps=steps,
     )  # fmt: skip
+    @example(
+        Thresholds(Decimal(5), Decimal("0.01")), (None, Decimal(0)), [("owe", SMALLEST, None), ("month", None, None)]
+    )
     def tells(default: Thresholds, terms: tuple[str | None, Decimal | None], steps: list[tuple[str, Any, Any]]) -> None:
         session.execute(
             """update billing.billing_tiers
@@ -248,9 +251,11 @@ class History:
         """What is new in the ledger, against what is new among the events."""
         new = entries(self.session, self.user)[self.seen :]
         rows = events(self.session, self.user)[self.told :]
-        # A month that was missed expires and is granted at once: where that leads is what counts. What the same call
-        # spends of it comes after.
+        # A month that was missed expires, is granted, and repays what is owed, all at once: where that leads is what
+        # counts. What the same call spends of it comes after.
         turn = max((number for number, entry in enumerate(new, 1) if entry.type == "tier_grant"), default=0)
+        while 0 < turn < len(new) and new[turn].type == "debt_repayment":
+            turn += 1
         wanted = expected(self.thresholds, self.balance, new[:turn], as_one=True)
         wanted += expected(self.thresholds, new[turn - 1].balance_after if turn else self.balance, new[turn:])
         assert told(rows) == wanted

@@ -1,7 +1,6 @@
 """A preview says exactly what the action does, whatever the account is like, and leaves no trace."""
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -10,22 +9,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import set_json_loads
 
 from db.tests import stripe_objects as stripe
 from db.tests.sessions import new_admin
 from db.tests.test_approvals_races import everything
+from db.tests.test_properties import PROFILE
 
-# As in test_properties: every run tries others, and a failure prints what reproduces it.
-PROFILE = settings(
-    max_examples=1000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 30,
-    deadline=None,
-    derandomize=False,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
 START = datetime(2030, 1, 30, 12, tzinfo=UTC)
 SMALLEST = Decimal("0.000000001")
 
@@ -262,7 +254,7 @@ def world(database, clock):
 def test_a_preview_is_what_the_action_does(world):
     """Balance, lots, limits, numbers and reasons: those of the action, or of the action that another admin approves."""
 
-    @PROFILE
+    @settings(PROFILE, max_examples=PROFILE.max_examples * 3 // 8)
     @given(history=histories, wanted=tries)
     def run(history: list[tuple[Any, ...]], wanted: list[tuple[str, dict[str, Any]]]) -> None:
         world.now = START
